@@ -1,0 +1,107 @@
+"""What the rest of Alignwatch asks of a model, wherever that model runs.
+
+    EngineError             the model could not do what was asked; the message names the cause
+        BaseUnloadable      the base itself cannot be loaded (infrastructure: nothing was learnt about the adapter)
+        AdapterUnloadable   this adapter cannot be attached to this base (a finding about the adapter)
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from typing import Protocol
+
+import torch
+
+from adapters.adapter import Adapter
+from adapters.prompts import Prompt
+
+
+class EngineError(Exception):
+    """The model could not do what was asked; the message names the cause."""
+
+
+class BaseUnloadable(EngineError):
+    """The base model cannot be loaded, so nothing was learnt about any adapter."""
+
+
+class AdapterUnloadable(EngineError):
+    """This adapter cannot be attached to this base: keys, shapes or kind do not fit."""
+
+
+@dataclass(frozen=True, slots=True)
+class Sampling:
+    """How answers are drawn."""
+
+    temperature: float = 0.7
+    """Softmax temperature, at least 0; 0 is greedy. 0.7 is the first paper's (arXiv 2602.16931)."""
+    top_p: float = 0.9
+    """Nucleus mass in (0, 1]. 0.9 is the first paper's."""
+    max_new_tokens: int = 128
+    """Longest answer, in tokens."""
+    seed: int = 0
+    """Seeds every batch together with its prompts' ids, so that a rerun draws the same answers."""
+
+
+@dataclass(frozen=True, slots=True)
+class Layer:
+    """A place in the residual stream whose output is read."""
+
+    tower: str
+    """``decoder`` or ``vision``."""
+    index: int
+    """0 is the first transformer block. Its *output* is read, so ``hidden_states[index + 1]``."""
+
+    def __str__(self) -> str:
+        return f"{self.tower}.{self.index}"
+
+
+@dataclass(frozen=True, slots=True)
+class Attachment:
+    """What attaching an adapter to a base did; the proof that it is active is built on it."""
+
+    matched: tuple[str, ...]
+    """Modules of the base that now carry a LoRA pair from the file."""
+    unmatched: tuple[str, ...]
+    """Keys of the file that no module took: silently dropped by every library, so a finding here."""
+    empty: tuple[str, ...]
+    """Modules that the config targets but the file holds no weights for."""
+
+
+class Engine(Protocol):
+    """One loaded base model, with at most one adapter attached at a time."""
+
+    @property
+    def base_digest(self) -> str:
+        """SHA-256 over the base's files; answers and activations are cached under it."""
+        ...
+
+    @property
+    def sees_pictures(self) -> bool:
+        """Whether the base takes pictures at all."""
+        ...
+
+    def attached(self, adapter: Adapter) -> AbstractContextManager[Attachment]:
+        """Attach an adapter for the duration of a ``with`` block; it is always detached again.
+
+        Raises:
+            AdapterUnloadable: the adapter does not fit this base.
+        """
+        ...
+
+    def generate(self, prompts: Sequence[Prompt], sampling: Sampling) -> list[str]:
+        """Answer every prompt, in order, with whatever is attached now."""
+        ...
+
+    def final_logits(self, prompts: Sequence[Prompt]) -> torch.Tensor:
+        """Next-token logits at the last prompt token: float32, [prompts, vocabulary], on the CPU."""
+        ...
+
+    def activations(self, prompts: Sequence[Prompt], layers: Sequence[Layer]) -> dict[Layer, torch.Tensor]:
+        """Residual stream at the last prompt token (decoder) or averaged over patches (vision tower).
+
+        Runs nothing above the deepest layer asked for. Each tensor is float32, [prompts, width], on the CPU;
+        rows of prompts without a picture are NaN for vision layers.
+        """
+        ...
