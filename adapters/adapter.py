@@ -1,7 +1,7 @@
 """A LoRA adapter on disk: one immutable set of files under one SHA-256.
 
-    AdapterError            this folder cannot be used as an adapter; the message names the cause
-        NotAnAdapter        there is nothing here that calls itself one: a user's slip, not a finding
+AdapterError            this folder cannot be used as an adapter; the message names the cause
+    NotAnAdapter        there is nothing here that calls itself one: a user's slip, not a finding
 """
 
 from __future__ import annotations

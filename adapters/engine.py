@@ -1,8 +1,8 @@
 """What the rest of Alignwatch asks of a model, wherever that model runs.
 
-    EngineError             the model could not do what was asked; the message names the cause
-        BaseUnloadable      the base itself cannot be loaded (infrastructure: nothing was learnt about the adapter)
-        AdapterUnloadable   this adapter cannot be attached to this base (a finding about the adapter)
+EngineError             the model could not do what was asked; the message names the cause
+    BaseUnloadable      the base itself cannot be loaded (infrastructure: nothing was learnt about the adapter)
+    AdapterUnloadable   this adapter cannot be attached to this base (a finding about the adapter)
 """
 
 from __future__ import annotations

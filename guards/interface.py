@@ -1,9 +1,4 @@
-"""What examines an adapter, and what mends it.
-
-    GuardError        a guard or remedy could not do its work
-        Retryable     nothing is wrong with the adapter; try again when the cause is gone
-        Permanent     trying again cannot help; somebody has to change the policy or the files
-"""
+"""What examines an adapter, and what mends it. What can go wrong is in ``guards.errors``."""
 
 from __future__ import annotations
 
@@ -14,18 +9,6 @@ from typing import Protocol
 from adapters.adapter import Adapter
 from guards.judges.interface import Judgement
 from policies.findings import Result
-
-
-class GuardError(Exception):
-    """A guard or remedy could not do its work; the message names the cause."""
-
-
-class Retryable(GuardError):
-    """The surroundings failed (a judge out of reach, a full disk); the adapter was not judged by it."""
-
-
-class Permanent(GuardError):
-    """Trying again cannot help: the policy, the suite or the base has to change."""
 
 
 class Guard(Protocol):

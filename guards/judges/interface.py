@@ -72,10 +72,6 @@ class Judge(Protocol):
         """Judge every transcript, in order; what cannot be scored comes back unscored, never dropped.
 
         Raises:
-            JudgeUnreachable: the judge itself failed, after bounded retries.
+            guards.errors.JudgeUnreachable: the judge itself failed, after bounded retries.
         """
         ...
-
-
-class JudgeUnreachable(Exception):
-    """The judge could not be asked; nothing was learnt about the answers. Try again when it is back."""
