@@ -1,0 +1,78 @@
+"""Attaching a LoRA to a base in memory, and detaching it so that the base is exactly what it was."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from peft import LoraConfig, PeftModel
+from peft.tuners.tuners_utils import BaseTunerLayer
+from peft.utils.save_and_load import load_peft_weights, set_peft_model_state_dict
+
+from adapters.adapter import Adapter
+from adapters.base_model import Model, one_line
+from adapters.engine import AdapterUnloadable, Attachment
+
+_NAME = "reviewed"  # PEFT's name for the adapter; it must not occur in "lora_"
+_PLAIN_INITIALISATIONS = (True, False, "gaussian")
+
+
+@contextmanager
+def attached(model: Model, adapter: Adapter) -> Iterator[Attachment]:
+    """Attach a LoRA to ``model`` in place for the duration of a ``with`` block.
+
+    The adapter's files say which modules and values; never which base, class or task.
+
+    Raises:
+        AdapterUnloadable: not a plain LoRA, or its shapes do not fit the base.
+    """
+    try:
+        try:
+            attachment = _attach(model, adapter)
+        except (ValueError, KeyError, TypeError, RuntimeError, OSError, AttributeError) as error:
+            raise AdapterUnloadable(f"{adapter.name}: {one_line(error)}") from error
+        yield attachment
+    finally:
+        detach(model)
+
+
+def _attach(model: Model, adapter: Adapter) -> Attachment:
+    config = LoraConfig.from_pretrained(str(adapter.path))
+    if not isinstance(config, LoraConfig) or config.init_lora_weights not in _PLAIN_INITIALISATIONS:
+        # PiSSA and its kin subtract from the base's own weights when they are set up.
+        raise AdapterUnloadable(f"{adapter.name}: initialisation {config.init_lora_weights!r} would change the base")
+    config.inference_mode = True
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # PEFT warns of what Attachment reports as values
+        peft_model = PeftModel(model, config, _NAME)
+        weights = load_peft_weights(str(adapter.path), device=str(model.device))
+        loaded: Any = set_peft_model_state_dict(peft_model, weights, _NAME)
+    peft_model.eval()
+    targeted = {name for name, module in peft_model.named_modules() if isinstance(module, BaseTunerLayer)}
+    empty = {key.split(".lora_")[0] for key in loaded.missing_keys if ".lora_" in key and _NAME in key}
+    return Attachment(
+        matched=tuple(sorted(_plain(name) for name in targeted - empty)),
+        unmatched=tuple(sorted(loaded.unexpected_keys)),
+        empty=tuple(sorted(_plain(name) for name in empty)),
+    )
+
+
+def detach(model: Model) -> None:
+    """Put every wrapped module back as it was. Safe on a model that carries no adapter, or half of one."""
+    for name, module in list(model.named_modules()):
+        if isinstance(module, BaseTunerLayer):
+            parent = model.get_submodule(name.rpartition(".")[0])
+            setattr(parent, name.rpartition(".")[2], module.get_base_layer())
+    for attribute in ("peft_config", "active_adapter", "_hf_peft_config_loaded"):
+        if attribute in vars(model):
+            delattr(model, attribute)
+    model.requires_grad_(False)
+    if torch.cuda.is_available():
+        torch.cuda.empty_cache()
+
+
+def _plain(name: str) -> str:
+    return name.removeprefix("base_model.model.")
