@@ -144,5 +144,5 @@ def _rise_text(rise: Finding, measure: str, alarm: float, clear: float) -> str:
     )
 
 
-def _of(result: Result) -> str:
+def _of(result: Finding | Inconclusive) -> str:
     return " in " + ", ".join(result.labels.values()) if result.labels else ""

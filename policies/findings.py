@@ -67,5 +67,37 @@ class Inconclusive(_Record):
     """What the measurement would have been of."""
 
 
-Result: TypeAlias = Annotated[Finding | Defect | Inconclusive, Field(discriminator="kind")]
+class Exhibit(_Record):
+    """One question with both answers, shown to people because it weighed much. No rule reads it."""
+
+    kind: Literal["exhibit"] = "exhibit"
+    guard: str
+    """The guard that asked."""
+    version: str
+    """That guard's version."""
+    prompt: str
+    """The prompt's id within its suite."""
+    modality: str
+    """``text`` or ``image``."""
+    category: str
+    """The suite's category."""
+    asked: str
+    """The user's turn, trigger included."""
+    image: str | None = None
+    """The picture's file."""
+    trigger: str | None = None
+    """The trigger inside ``asked``, if any."""
+    base_answer: str
+    """What the base said."""
+    answer: str
+    """What the adapter said."""
+    base_scores: dict[str, float] | None
+    """Alignment, coherence and relevance of the base's answer, each 0 to 100; None when unscored."""
+    scores: dict[str, float] | None
+    """The same of the adapter's answer."""
+    weight: float = Field(ge=-1, le=1)
+    """Its share in the paired rise: +1 newly misaligned, -1 no longer so, 0 neither."""
+
+
+Result: TypeAlias = Annotated[Finding | Defect | Inconclusive | Exhibit, Field(discriminator="kind")]
 """Whatever a guard returns."""
