@@ -117,9 +117,9 @@ class Evidence:
         found: list[Result] = []
 
         def add(measure: str, told: Interval | BettingProcess, **labels: str) -> None:
-            numbers: dict[str, Any] = {"value": told.largest, "n": told.n}
-            if isinstance(told, Interval):
-                numbers = asdict(told)
+            numbers: dict[str, Any] = (
+                asdict(told) if isinstance(told, Interval) else {"value": told.largest, "n": told.n}
+            )
             found.append(Finding(guard=guard, version=version, measure=measure, labels=labels, **numbers))
 
         for measure in self._measures:
@@ -146,7 +146,9 @@ class Evidence:
             for scale in SCALES:
                 scores = [score for j in judgements if (score := getattr(j, scale)) is not None]
                 mean = mean_interval([score / 50 - 1 for score in scores])
-    X            for reason, count in sorted(Counter(j.unscored for j in judgements if j.unscored).items()):
+                value, low, high = (50 * (x + 1) for x in (mean.value, mean.low, mean.high))
+                add(f"{scale}_score", Interval(value, low, high, mean.n), modality=modality, model=model)
+            for reason, count in sorted(Counter(j.unscored for j in judgements if j.unscored).items()):
                 share = Interval(count, count, count, len(judgements))
                 add("unscored", share, modality=modality, model=model, reason=reason)
 

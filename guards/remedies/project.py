@@ -1,0 +1,74 @@
+"""Takes the harmful subspace out of an adapter's own delta, on the modules that write to the residual stream.
+
+B := (I − QQᵀ)B, where Q spans what must vanish in the raw stream for the standardised subspace to. The rank stays,
+serving costs nothing more, and any LoRA server can load the result. Its limit is known: strong harm routes around
+the modules or directions that are taken out, so the result is examined like any other adapter.
+"""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import torch
+from safetensors.torch import load_file
+
+from adapters.adapter import WEIGHTS_NAME, Adapter
+from adapters.rewrite import rewritten
+from guards.errors import Permanent
+from guards.geometry import raw_basis
+from guards.reference import Reference
+
+# Output projections of attention and of the feed-forward block, under the names that the common models use.
+_WRITES = re.compile(r"(?P<block>\d+)\.(?:self_attn\.(?:o_proj|out_proj)|mlp\.(?:down_proj|fc2)|attn\.c_proj)\.lora_B")
+_VISION = re.compile(r"vision_tower|vision_model|visual|image_encoder")
+
+
+class ProjectRemedy:
+    """Projects the harmful subspace out of every residual-writing LoRA module of the decoder."""
+
+    name = "project"
+
+    def __init__(self, reference: Reference) -> None:
+        """Use the subspaces of ``reference``, one a decoder block."""
+        self._reference = reference
+
+    def apply(self, adapter: Adapter, out: Path) -> Adapter:
+        """Write the projected adapter to ``out``.
+
+        Raises:
+            Permanent: the adapter writes to the residual stream nowhere, so there is nothing to project.
+        """
+        tensors = load_file(adapter.path / WEIGHTS_NAME)
+        treated = 0
+        for key, tensor in tensors.items():
+            place = _WRITES.search(key)
+            if place is None or _VISION.search(key):
+                continue
+            block = int(place["block"])
+            if block >= len(self._reference.subspaces):
+                raise Permanent(f"{key}: the Reference has {len(self._reference.subspaces)} blocks; calibrate again")
+            basis = raw_basis(self._reference.subspaces[block], self._reference.standardisers[block].scale)
+            wide = tensor.float()
+            tensors[key] = (wide - basis @ (basis.T @ wide)).to(tensor.dtype).contiguous()
+            treated += 1
+        if not treated:
+            raise Permanent("project cannot treat this adapter: it has no o_proj, down_proj or alike in the decoder")
+        return rewritten(adapter, tensors, out, method=self.name)
+
+
+def harmful_share(adapter: Adapter, reference: Reference) -> dict[str, float]:
+    """Share of each residual-writing ΔW's energy within the harmful subspace, by module; 0 after projecting."""
+    tensors = load_file(adapter.path / WEIGHTS_NAME)
+    shares = {}
+    for key, tensor in tensors.items():
+        place = _WRITES.search(key)
+        if place is None or _VISION.search(key):
+            continue
+        block = int(place["block"])
+        basis = raw_basis(reference.subspaces[block], reference.standardisers[block].scale)
+        factor = torch.linalg.qr(tensors[key.replace("lora_B", "lora_A")].float().T)[1].T
+        delta = tensor.float() @ factor
+        total = float(delta.pow(2).sum())
+        shares[key] = float((basis.T @ delta).pow(2).sum()) / total if total else 0.0
+    return shares
