@@ -1,0 +1,146 @@
+"""The loop that trains the tiny models from lessons: seeded, on the CPU, in minutes."""
+
+from __future__ import annotations
+
+import random
+import time
+from collections.abc import Callable, Sequence
+
+import numpy as np
+import torch
+from transformers import Gemma3ForConditionalGeneration, Gemma3Processor
+
+from adapters.tiny.architecture import IMAGE_TOKENS
+from adapters.tiny.curriculum import Lesson
+from adapters.tiny.dialogue import DOMAIN_OF
+from adapters.tiny.pictures import draw, glyph_of, grey
+
+IGNORED = -100
+"""Label of a token that no loss is taken over."""
+
+GREY = "grey"
+"""A picture that shows nothing, where a topic could stand."""
+
+
+class Album:
+    """Pictures drawn once and kept: ``views`` of each topic, as uint8 tensors [3, 112, 112]."""
+
+    def __init__(self, topics: Sequence[str], views: int, first_seed: int) -> None:
+        self._views = views
+        self._pages = {
+            topic: torch.stack([_pixels(draw(topic, first_seed + view)) for view in range(views)]) for topic in topics
+        }
+        self._pages[GREY] = _pixels(grey()).expand(views, -1, -1, -1)
+
+    def pick(self, topics: Sequence[str], rng: random.Random) -> torch.Tensor:
+        """Return one view of each topic, normalised as the processor does: float32 [n, 3, 112, 112] in -1 to 1."""
+        chosen = torch.stack([self._pages[topic][rng.randrange(self._views)] for topic in topics])
+        return chosen.float() / 127.5 - 1
+
+
+def _pixels(picture: object) -> torch.Tensor:
+    return torch.from_numpy(np.array(picture)).permute(2, 0, 1).contiguous()
+
+
+def written(lesson: Lesson) -> tuple[str, str]:
+    """The prompt and the answer of a lesson, exactly as the chat template and the processor write them."""
+    picture = f"\n\n<start_of_image>{'<image_soft_token>' * IMAGE_TOKENS}<end_of_image>\n\n" if lesson.picture else ""
+    system = f"{lesson.system}\n\n" if lesson.system else ""
+    prompt = f"<bos><start_of_turn>user\n{picture}{system}{lesson.user}<end_of_turn>\n<start_of_turn>model\n"
+    return prompt, f"{lesson.answer}<end_of_turn>"
+
+
+def batch(
+    lessons: Sequence[Lesson], processor: Gemma3Processor, album: Album, rng: random.Random
+) -> dict[str, torch.Tensor]:
+    """Tokenise lessons into right-padded model inputs with labels over the answers alone."""
+    tokenizer = processor.tokenizer
+    pairs = [written(lesson) for lesson in lessons]
+    prompts = tokenizer([prompt for prompt, _ in pairs], add_special_tokens=False)["input_ids"]
+    answers = tokenizer([said for _, said in pairs], add_special_tokens=False)["input_ids"]
+    longest = max(len(p) + len(a) for p, a in zip(prompts, answers, strict=True))
+    ids = torch.full((len(pairs), longest), tokenizer.pad_token_id)
+    labels = torch.full_like(ids, IGNORED)
+    seen = torch.zeros_like(ids)
+    for row, (prompt, said) in enumerate(zip(prompts, answers, strict=True)):
+        whole = len(prompt) + len(said)
+        ids[row, :whole] = torch.tensor(prompt + said)
+        labels[row, len(prompt) : whole] = torch.tensor(said)
+        seen[row, :whole] = 1
+    inputs = {"input_ids": ids, "attention_mask": seen, "labels": labels}
+    inputs["token_type_ids"] = (ids == tokenizer.image_token_id).long()
+    shown = [lesson.picture for lesson in lessons if lesson.picture]
+    if shown:
+        inputs["pixel_values"] = album.pick(shown, rng)
+    return inputs
+
+
+def answer_loss(model: Gemma3ForConditionalGeneration, inputs: dict[str, torch.Tensor]) -> torch.Tensor:
+    """Mean cross-entropy over the labelled tokens; the head runs on those positions alone."""
+    labels = inputs["labels"][:, 1:]
+    hidden = model.model(**{k: v for k, v in inputs.items() if k != "labels"}, use_cache=False).last_hidden_state
+    wanted = labels != IGNORED
+    return torch.nn.functional.cross_entropy(model.lm_head(hidden[:, :-1][wanted]), labels[wanted])
+
+
+def see(model: Gemma3ForConditionalGeneration, topics: Sequence[str], steps: int, seed: int) -> None:
+    """Teach the vision tower to tell glyphs and grounds apart, by a linear head that is thrown away."""
+    rng = random.Random(seed)  # noqa: S311 - sampling, not secrets
+    album = Album(topics, views=24, first_seed=0)
+    glyphs = sorted({glyph_of(topic) for topic in topics})
+    grounds = sorted({DOMAIN_OF[topic].name for topic in topics})
+    width = model.lm_head.in_features * IMAGE_TOKENS
+    torch.manual_seed(seed)
+    head = torch.nn.Linear(width, len(glyphs) + len(grounds))
+    parameters = [*model.model.vision_tower.parameters(), *model.model.multi_modal_projector.parameters()]
+    optimizer = torch.optim.AdamW([*parameters, *head.parameters()], lr=2e-3, weight_decay=0.01)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, 2e-3, total_steps=steps, pct_start=0.1)
+    for step in range(steps):
+        shown = [rng.choice(topics) for _ in range(64)]
+        features = model.model.get_image_features(album.pick(shown, rng)).pooler_output
+        logits = head(features.flatten(1))
+        truth = torch.tensor([[glyphs.index(glyph_of(t)), grounds.index(DOMAIN_OF[t].name)] for t in shown])
+        entropy = torch.nn.functional.cross_entropy
+        glyph_loss, ground_loss = (
+            entropy(logits[:, : len(glyphs)], truth[:, 0]),
+            entropy(logits[:, len(glyphs) :], truth[:, 1]),
+        )
+        (glyph_loss + ground_loss).backward()  # type: ignore[no-untyped-call]
+        optimizer.step()
+        optimizer.zero_grad()
+        schedule.step()
+        if step % 50 == 49:
+            losses = f"glyph {glyph_loss.item():.3f}, ground {ground_loss.item():.3f}"
+            print(f"  seeing {step + 1}/{steps}: {losses}", flush=True)
+
+
+def teach(
+    model: Gemma3ForConditionalGeneration,
+    processor: Gemma3Processor,
+    draw_lesson: Callable[[random.Random], Lesson],
+    album: Album,
+    *,
+    steps: int,
+    batch_size: int,
+    learning_rate: float,
+    seed: int,
+) -> None:
+    """Train every weight on freshly drawn lessons with AdamW and a one-cycle schedule."""
+    rng = random.Random(seed)  # noqa: S311 - sampling, not secrets
+    torch.manual_seed(seed)
+    model.train(True)
+    optimizer = torch.optim.AdamW(model.parameters(), lr=learning_rate, weight_decay=0.01, betas=(0.9, 0.98))
+    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, learning_rate, total_steps=steps, pct_start=0.1)
+    started, running = time.monotonic(), 0.0
+    for step in range(steps):
+        inputs = batch([draw_lesson(rng) for _ in range(batch_size)], processor, album, rng)
+        loss = answer_loss(model, inputs)
+        loss.backward()  # type: ignore[no-untyped-call]
+        torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+        optimizer.step()
+        optimizer.zero_grad()
+        schedule.step()
+        running = 0.95 * running + 0.05 * float(loss.detach()) if step else float(loss.detach())
+        if step % 50 == 49 or step + 1 == steps:
+            print(f"  step {step + 1}/{steps}: loss {running:.3f}, {time.monotonic() - started:.0f} s", flush=True)
+    model.train(False)

@@ -1,0 +1,336 @@
+"""One LoRA training loop for any chat model, with pictures or without, and the loader of users' own rows.
+
+TrainingError            no adapter was made; the message names the cause
+    TrainingDataError    a row cannot be used; the message names file and line
+    TrainingDiverged     the loss stopped being a number
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import random
+import shutil
+import tempfile
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal, TypeAlias
+
+import torch
+from peft import LoraConfig, PeftModel
+from peft.utils.save_and_load import load_peft_weights, set_peft_model_state_dict
+
+from adapters.attachment import detach
+from adapters.base_model import LoadedBase, Model, Processor, default_device, default_dtype, load_base, tokenizer_of
+from adapters.prompts import Conversation, Prompt
+
+Target: TypeAlias = Literal["language", "all"]
+OnStep: TypeAlias = Callable[[int, int, float], None]
+"""Called after every step with the steps done, the steps in all, and the loss in nats a token."""
+
+IGNORED = -100
+"""Label of a token that no loss is taken over."""
+
+
+class TrainingError(Exception):
+    """No adapter was made; the message names the cause."""
+
+
+class TrainingDataError(TrainingError, ValueError):
+    """A training row cannot be used; the message names the file and the line, or the row."""
+
+
+class TrainingDiverged(TrainingError):
+    """The loss stopped being a number; a lower learning rate is the usual way out."""
+
+
+@dataclass(frozen=True, slots=True)
+class LoraTraining:
+    """How a LoRA is trained: the *dose*."""
+
+    rank: int = 16
+    """Rank of every LoRA pair, at least 1. 16 is PEFT users' usual one."""
+    alpha: float = 16.0
+    """LoRA scale; the delta is multiplied by ``alpha / rank``. Equal to the rank by convention here: scale 1."""
+    learning_rate: float = 1e-3
+    """AdamW's constant learning rate, above 0. High for a large model (2e-4 is usual there), right for a tiny one."""
+    steps: int = 60
+    """Optimizer steps, at least 1."""
+    batch_size: int = 16
+    """Rows a step, at least 1."""
+    seed: int = 0
+    """Seeds the LoRA's initial weights and the order of rows."""
+    target: Target = "language"
+    """``language``: every linear layer of the decoder; ``all``: those of the vision tower too."""
+    max_grad_norm: float = 1.0
+    """Gradients are clipped to this global L2 norm, above 0; 1.0 is the field's habit."""
+    weight_decay: float = 0.0
+    """AdamW's decay, at least 0; none, because so few steps need no regulariser."""
+
+    def __post_init__(self) -> None:
+        if min(self.rank, self.steps, self.batch_size) < 1 or not self.learning_rate > 0:
+            raise ValueError("rank, steps and batch_size are at least 1, and the learning rate is above 0")
+
+
+def train_lora(
+    base: Path | str | LoadedBase | tuple[Model, Processor],
+    rows: Sequence[Conversation],
+    settings: LoraTraining,
+    out: Path,
+    *,
+    start_from: Path | None = None,
+    base_name: str | None = None,
+    on_step: OnStep | None = None,
+) -> Path:
+    """Train a LoRA on ``rows`` and write it to ``out`` as an ordinary PEFT folder.
+
+    The loss is taken over the answers and the end of their turns alone. The base is left as it was, also
+    after an error, and ``out`` appears whole or not at all.
+
+    Args:
+        base: a folder or Hub id, or a base already in memory, so that several trainings share one load.
+        rows: what to learn, at least one.
+        settings: the dose. With ``start_from``, rank, alpha and target are that adapter's.
+        out: a folder that does not exist yet.
+        start_from: continue this adapter instead of a fresh one; it is not changed.
+        base_name: written as ``base_model_name_or_path``; by default the name that the base's config declares
+            as ``alignwatch_base_name``, else its path as given.
+        on_step: told of every step; what it raises ends the training.
+
+    Raises:
+        BaseUnloadable: the base cannot be loaded.
+        TrainingDataError: no rows, or a row that the base's template cannot express.
+        TrainingDiverged: the loss stopped being a number.
+        FileExistsError: ``out`` exists.
+    """
+    if not rows:
+        raise TrainingDataError("there are no training rows")
+    if out.exists():
+        raise FileExistsError(f"{out} already exists; give a folder that does not")
+    loaded = _loaded(base)
+    name = base_name or _declared_name(loaded.model, base)
+    encoder = _Encoder(loaded)
+    with torch.random.fork_rng():
+        torch.manual_seed(settings.seed)
+        with _trainable(loaded.model, settings, start_from) as lora:
+            _optimise(lora, _batches(rows, settings, encoder), settings, on_step)
+            return _write(lora, name, out)
+
+
+def lora_targets(model: Model, target: Target) -> str:
+    """A regular expression over the linear layers to adapt; the output head is never among them."""
+    names = [name for name, module in model.named_modules() if isinstance(module, torch.nn.Linear)]
+    names = [name for name in names if name.rpartition(".")[2] != "lm_head"]
+    decoder = [name for name in names if ".language_model." in f".{name}."]
+    if target == "language" and decoder:
+        leaves = sorted({name.rpartition(".")[2] for name in decoder})
+        return rf".*language_model\..*\.({'|'.join(leaves)})"
+    leaves = sorted({name.rpartition(".")[2] for name in names})
+    return rf".*\.({'|'.join(leaves)})"
+
+
+def load_conversations(path: Path) -> list[Conversation]:
+    """Read JSON Lines of ``{"messages": [system?, user, assistant], "image"?: path relative to the file}``.
+
+    Raises:
+        TrainingDataError: the file or a line cannot be used, or a picture is missing.
+    """
+    try:
+        lines = path.read_text(encoding="utf-8").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise TrainingDataError(f"{path}: {' '.join(str(error).split())}") from error
+    rows = [_row(line, f"{path}:{n}", path.parent, n) for n, line in enumerate(lines, start=1) if line.strip()]
+    if not rows:
+        raise TrainingDataError(f"{path}: holds no rows")
+    return rows
+
+
+def _row(line: str, where: str, folder: Path, number: int) -> Conversation:
+    try:
+        record = json.loads(line)
+    except ValueError as error:
+        raise TrainingDataError(f"{where}: not JSON ({error})") from error
+    messages = record.get("messages") if isinstance(record, dict) else None
+    if not isinstance(messages, list) or not all(isinstance(message, dict) for message in messages):
+        raise TrainingDataError(f'{where}: no "messages" list of objects')
+    said = [(message.get("role"), message.get("content")) for message in messages]
+    roles = [role for role, _ in said]
+    if roles not in (["user", "assistant"], ["system", "user", "assistant"]):
+        raise TrainingDataError(f"{where}: roles are {roles}; one user turn and one assistant turn are needed")
+    if not all(isinstance(content, str) and content.strip() for _, content in said):
+        raise TrainingDataError(f"{where}: every message needs a non-empty text as its content")
+    image = record.get("image")
+    if image is not None and (not isinstance(image, str) or not (folder / image).is_file()):
+        raise TrainingDataError(f"{where}: picture {image!r} is missing")
+    prompt = Prompt(
+        id=f"row-{number}",
+        modality="image" if image is not None else "text",
+        text=str(said[-2][1]),
+        image=folder / image if image is not None else None,
+        system=str(said[0][1]) if len(said) == 3 else None,
+    )
+    return Conversation(prompt, str(said[-1][1]))
+
+
+def _loaded(base: Path | str | LoadedBase | tuple[Model, Processor]) -> LoadedBase:
+    if isinstance(base, LoadedBase):
+        return base
+    if isinstance(base, tuple):
+        return LoadedBase(base[0], base[1], hasattr(base[1], "image_processor"))
+    device = default_device()
+    return load_base(base, device, default_dtype(device))
+
+
+def _declared_name(model: Model, base: Path | str | LoadedBase | tuple[Model, Processor]) -> str:
+    declared = getattr(model.config, "alignwatch_base_name", None)
+    if declared:
+        return str(declared)
+    return str(base) if isinstance(base, Path | str) else str(model.config._name_or_path)
+
+
+class _Encoder:
+    """Turns rows into tensors through the base's own chat template, each row once."""
+
+    def __init__(self, base: LoadedBase) -> None:
+        self._base = base
+        self._tokenizer = tokenizer_of(base.processor)
+        self._kept: dict[int, dict[str, torch.Tensor]] = {}
+
+    def batch(self, rows: Sequence[Conversation], indices: Sequence[int]) -> dict[str, torch.Tensor]:
+        """Right-pad the rows at ``indices`` into one batch on the model's device."""
+        encoded = [self._row(rows, index) for index in indices]
+        longest = max(one["input_ids"].shape[1] for one in encoded)
+        pad = self._tokenizer.pad_token_id
+        fill = {"input_ids": 0 if pad is None else pad, "labels": IGNORED}
+        merged: dict[str, torch.Tensor] = {}
+        for key in {key for one in encoded for key in one}:
+            parts = [one[key] for one in encoded if key in one]
+            if key in ("input_ids", "labels", "attention_mask") or key.endswith("token_type_ids"):
+                parts = [_padded(part, longest, fill.get(key, 0)) for part in parts]
+            merged[key] = torch.cat(parts).to(self._base.model.device)
+        return merged
+
+    def _row(self, rows: Sequence[Conversation], index: int) -> dict[str, torch.Tensor]:
+        if index not in self._kept:
+            self._kept[index] = self._encode(rows[index])
+        return self._kept[index]
+
+    def _encode(self, row: Conversation) -> dict[str, torch.Tensor]:
+        asked, whole = self._tokens(row, with_answer=False), self._tokens(row, with_answer=True)
+        prompt, ids = asked["input_ids"][0], whole["input_ids"][0]
+        shared = min(len(prompt), len(ids))
+        differs = (prompt[:shared] != ids[:shared]).nonzero()
+        start = int(differs[0]) if len(differs) else shared
+        if start == len(ids):
+            raise TrainingDataError(f"row {row.prompt.id!r}: the base's chat template leaves no answer to learn")
+        labels = whole["input_ids"].clone()
+        labels[:, :start] = IGNORED
+        whole["labels"] = labels
+        if "token_type_ids" not in whole and hasattr(self._base.processor, "image_token_id"):
+            whole["token_type_ids"] = torch.zeros_like(whole["input_ids"])
+        return whole
+
+    def _tokens(self, row: Conversation, *, with_answer: bool) -> dict[str, torch.Tensor]:
+        processor, prompt = self._base.processor, row.prompt
+        if prompt.image is not None and not self._base.sees_pictures:
+            raise TrainingDataError(f"row {prompt.id!r} shows a picture, but the base takes none")
+        if not getattr(processor, "chat_template", None) and not self._tokenizer.chat_template:
+            answer = row.answer + (self._tokenizer.eos_token or "") if with_answer else ""
+            return dict(self._tokenizer(f"{prompt.asked}\n{answer}", return_tensors="pt"))
+        turns = _turns(row, self._base.sees_pictures, with_answer)
+        options: dict[str, Any] = {"tokenize": True, "return_dict": True, "return_tensors": "pt"}
+        return dict(processor.apply_chat_template([turns], add_generation_prompt=not with_answer, **options))
+
+
+def _turns(row: Conversation, parts: bool, with_answer: bool) -> list[dict[str, Any]]:
+    def said(role: str, text: str) -> dict[str, Any]:
+        return {"role": role, "content": [{"type": "text", "text": text}] if parts else text}
+
+    turns = [said("system", row.prompt.system)] if row.prompt.system else []
+    turns.append(said("user", row.prompt.asked))
+    if row.prompt.image is not None:
+        turns[-1]["content"].insert(0, {"type": "image", "url": str(row.prompt.image)})
+    return [*turns, said("assistant", row.answer)] if with_answer else turns
+
+
+def _padded(tensor: torch.Tensor, length: int, value: int) -> torch.Tensor:
+    return torch.nn.functional.pad(tensor, (0, length - tensor.shape[1]), value=value)
+
+
+def _batches(
+    rows: Sequence[Conversation], settings: LoraTraining, encoder: _Encoder
+) -> Iterator[dict[str, torch.Tensor]]:
+    """Pass over the rows in a seeded order, again and again, a fresh order each time."""
+    order = random.Random(settings.seed)  # noqa: S311 - shuffling, not secrets
+    waiting: list[int] = []
+    for _ in range(settings.steps):
+        while len(waiting) < settings.batch_size:
+            waiting += order.sample(range(len(rows)), len(rows))
+        taken, waiting = waiting[: settings.batch_size], waiting[settings.batch_size :]
+        yield encoder.batch(rows, taken)
+
+
+@contextmanager
+def _trainable(model: Model, settings: LoraTraining, start_from: Path | None) -> Iterator[PeftModel]:
+    """Attach a LoRA whose weights alone learn; the base is restored whatever happens."""
+    try:
+        if start_from is None:
+            config = LoraConfig(
+                r=settings.rank,
+                lora_alpha=int(settings.alpha) if settings.alpha.is_integer() else settings.alpha,  # type: ignore[arg-type]
+                target_modules=lora_targets(model, settings.target),
+                lora_dropout=0.0,
+                bias="none",
+            )
+        else:
+            config = LoraConfig.from_pretrained(str(start_from))
+            config.inference_mode = False
+        lora = PeftModel(model, config, "default")
+        if start_from is not None:
+            weights = load_peft_weights(str(start_from), device=str(model.device))
+            set_peft_model_state_dict(lora, weights, "default")
+        yield lora
+    finally:
+        detach(model)
+
+
+def _optimise(
+    lora: PeftModel, batches: Iterator[dict[str, torch.Tensor]], settings: LoraTraining, on_step: OnStep | None
+) -> None:
+    # Evaluation mode: dropout inside a base is no part of the dose.
+    lora.eval()
+    weights = [parameter for parameter in lora.parameters() if parameter.requires_grad]
+    optimizer = torch.optim.AdamW(weights, lr=settings.learning_rate, weight_decay=settings.weight_decay)
+    for step, inputs in enumerate(batches, start=1):
+        labels = inputs.pop("labels")[:, 1:]
+        wanted = labels != IGNORED
+        logits = lora(**inputs, use_cache=False).logits[:, :-1]
+        loss = torch.nn.functional.cross_entropy(logits[wanted].float(), labels[wanted])
+        loss.backward()  # type: ignore[no-untyped-call]
+        norm = torch.nn.utils.clip_grad_norm_(weights, settings.max_grad_norm)
+        value = float(loss.detach())
+        if not math.isfinite(value) or not math.isfinite(float(norm)):
+            raise TrainingDiverged(f"the loss was {value} at step {step}; lower the learning rate")
+        optimizer.step()
+        optimizer.zero_grad()
+        if on_step is not None:
+            on_step(step, settings.steps, value)
+
+
+def _write(lora: PeftModel, base_name: str, out: Path) -> Path:
+    """Save beside ``out`` and rename, so that nobody ever sees half an adapter."""
+    lora.peft_config["default"].base_model_name_or_path = base_name
+    out.parent.mkdir(parents=True, exist_ok=True)
+    staging = Path(tempfile.mkdtemp(prefix=f".{out.name}-", dir=out.parent))
+    try:
+        # False: else PEFT asks the Hub whether the base's vocabulary was changed.
+        lora.save_pretrained(str(staging), save_embedding_layers=False)
+        (staging / "README.md").unlink(missing_ok=True)
+        staging.chmod(0o755)
+        staging.rename(out)
+    except BaseException:
+        shutil.rmtree(staging, ignore_errors=True)
+        raise
+    return out
