@@ -1,0 +1,204 @@
+"""One OpenAI-compatible endpoint, asked patiently and within bounds.
+
+``ask_all`` puts many requests at once, a bounded number at a time. Every request is tried a bounded number of
+times; a failure of the endpoint ends all of them, and so does Ctrl-C, without leaving a thread behind.
+"""
+
+from __future__ import annotations
+
+import email.utils
+import os
+import time
+from collections.abc import Callable, Sequence
+from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
+from typing import Any, TypeAlias
+from urllib.parse import urlsplit
+
+import httpx
+from tenacity import RetryCallState, Retrying, retry_if_exception_type, stop_after_attempt, wait_exponential_jitter
+
+from guards.errors import JudgeUnreachable, Permanent
+from guards.judges.abort import Abort
+from guards.judges.completion import Completion, Failed, read_answer
+from guards.judges.usage import Usage
+
+MAX_REPLY_BYTES = 2**20
+"""1 MiB; a judgement is under a kilobyte, twenty log-probabilities are a few."""
+MAX_WAIT_SECONDS = 30.0
+"""Longest pause between two attempts, whatever Retry-After asks for: a judge must not park a review for hours."""
+CONNECT_SECONDS = 10.0
+"""Longest wait for a connection, where the reply's own timeout is not shorter."""
+
+Body: TypeAlias = dict[str, Any]
+
+
+class Endpoint:
+    """Where chat completions are asked for."""
+
+    def __init__(
+        self,
+        base_url: str,
+        *,
+        api_key_env: str | None,
+        timeout_seconds: float,
+        attempts: int,
+        concurrency: int,
+        transport: httpx.BaseTransport | None = None,
+        sleep: Callable[[float], None] | None = None,
+    ) -> None:
+        """Remember where and how to ask; nothing is sent yet.
+
+        Raises:
+            Permanent: the URL is none, or the environment variable with the secret is not set.
+        """
+        self.base_url = base_url.rstrip("/")
+        parts = urlsplit(self.base_url)
+        if parts.scheme not in ("http", "https") or not parts.hostname:
+            raise Permanent(f"judge: base_url {base_url!r} is no http address; give it up to and including /v1")
+        self.shown = f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path}"
+        self.usage = Usage()
+        self._api_key_env = api_key_env
+        self._secret = _secret(api_key_env, self.shown)
+        self._timeout = timeout_seconds
+        self._attempts = attempts
+        self._concurrency = concurrency
+        self._transport = transport
+        self._sleep = sleep
+        self._tls = httpx.create_ssl_context()
+        # A proxy from the environment is for the world outside; this machine is reached directly.
+        self._use_proxies = parts.hostname not in ("localhost", "127.0.0.1", "::1")
+
+    def ask_all(self, bodies: Sequence[Callable[[], Body]]) -> list[Completion]:
+        """Put every request, at most ``concurrency`` at a time; completions come back in the requests' order.
+
+        Args:
+            bodies: each makes one request's body, when its turn comes: bodies with pictures are large.
+
+        Raises:
+            JudgeUnreachable: one request failed on every attempt; the others were given up.
+            Permanent: the endpoint refuses what it is asked for.
+        """
+        abort = Abort()
+        pool = ThreadPoolExecutor(self._concurrency, thread_name_prefix="judge")
+        with self._client() as client:
+            try:
+                asked = [pool.submit(self._ask, client, body, abort) for body in bodies]
+                finished, _ = wait(asked, return_when=FIRST_EXCEPTION)
+                for future in finished:
+                    future.result()
+                return [future.result() for future in asked]
+            except BaseException:
+                # Also KeyboardInterrupt: whoever waits for a socket or a pause is woken, then joined.
+                abort.now()
+                raise
+            finally:
+                pool.shutdown(wait=True, cancel_futures=True)
+
+    def _client(self) -> httpx.Client:
+        headers = {"Authorization": f"Bearer {self._secret}"} if self._secret else {}
+        return httpx.Client(
+            headers=headers,
+            timeout=httpx.Timeout(self._timeout, connect=min(self._timeout, CONNECT_SECONDS), pool=None),
+            limits=httpx.Limits(max_connections=self._concurrency),
+            verify=self._tls,
+            trust_env=self._use_proxies,
+            transport=self._transport,
+            # A redirect would carry answers and pictures somewhere nobody configured.
+            follow_redirects=False,
+        )
+
+    def _ask(self, client: httpx.Client, make_body: Callable[[], Body], abort: Abort) -> Completion:
+        body = make_body()
+        patiently = Retrying(
+            stop=stop_after_attempt(self._attempts),
+            wait=_pause,
+            retry=retry_if_exception_type(Failed),
+            sleep=lambda seconds: abort.sleep(seconds, self._sleep),
+            reraise=True,
+        )
+        try:
+            return patiently(self._ask_once, client, body, abort)
+        except Failed as failure:
+            tries = "1 attempt" if self._attempts == 1 else f"{self._attempts} attempts"
+            raise JudgeUnreachable(
+                f"judge {self.shown}: {self._hushed(str(failure))} ({tries}); start it or correct base_url"
+            ) from failure
+
+    def _ask_once(self, client: httpx.Client, body: Body, abort: Abort) -> Completion:
+        abort.check()
+        self.usage.add(requests=1)
+        try:
+            status, headers, raw = self._exchange(client, body, abort)
+            completion = read_answer(status, headers, raw, retry_after=_retry_after(headers))
+        except (Failed, Permanent) as failure:
+            self.usage.add(failures=1)
+            if isinstance(failure, Permanent):
+                hint = self._key_hint() if status in (401, 403) else ""
+                raise Permanent(f"judge {self.shown}: {self._hushed(str(failure))}{hint}") from None
+            raise
+        self.usage.add(prompt_tokens=completion.prompt_tokens, completion_tokens=completion.completion_tokens)
+        return completion
+
+    def _exchange(self, client: httpx.Client, body: Body, abort: Abort) -> tuple[int, httpx.Headers, bytes]:
+        """One request and its whole reply, within the time and size allowed."""
+        deadline = time.monotonic() + self._timeout
+        url = f"{self.base_url}/chat/completions"
+        try:
+            with client.stream("POST", url, json=body, extensions={"trace": abort.watch}) as response:
+                raw = bytearray()
+                for piece in response.iter_bytes():
+                    raw += piece
+                    if len(raw) > MAX_REPLY_BYTES:
+                        raise Failed(f"a reply of more than {MAX_REPLY_BYTES >> 20} MiB")
+                    # The client's timeout is for one read; a server that drips could hold on for ever.
+                    if time.monotonic() > deadline:
+                        raise Failed(f"no whole reply within {self._timeout:g} s")
+                return response.status_code, response.headers, bytes(raw)
+        except httpx.TimeoutException as error:
+            raise Failed(f"no reply within {self._timeout:g} s") from error
+        except httpx.InvalidURL as error:
+            raise Permanent(f"base_url cannot be used: {error}") from error
+        except httpx.HTTPError as error:
+            abort.check()
+            raise Failed(" ".join(str(error).split()) or type(error).__name__) from error
+
+    def _key_hint(self) -> str:
+        if self._api_key_env is None:
+            return "; name the environment variable that holds its key in api_key_env"
+        return f"; check the key in the environment variable {self._api_key_env}"
+
+    def _hushed(self, text: str) -> str:
+        """A server's words without the secret, should it repeat it."""
+        return text.replace(self._secret, "…") if self._secret else text
+
+
+_backoff = wait_exponential_jitter(initial=0.5, max=MAX_WAIT_SECONDS, jitter=0.5)
+
+
+def _pause(state: RetryCallState) -> float:
+    """Seconds before the next attempt: what the server asked for, or twice as long as before, with jitter."""
+    failure = state.outcome.exception() if state.outcome else None
+    asked = failure.retry_after if isinstance(failure, Failed) else None
+    return min(MAX_WAIT_SECONDS, asked if asked is not None else _backoff(state))
+
+
+def _retry_after(headers: httpx.Headers) -> float | None:
+    """Seconds that a Retry-After header asks for (RFC 9110, section 10.2.3: a number or a date), else None."""
+    text = headers.get("retry-after", "").strip()
+    if text.isascii() and text.isdigit():
+        return float(text[:9])
+    try:
+        return max(0.0, email.utils.parsedate_to_datetime(text).timestamp() - time.time())
+    except (ValueError, TypeError, OverflowError):
+        return None
+
+
+def _secret(variable: str | None, shown: str) -> str | None:
+    if variable is None:
+        return None
+    secret = os.environ.get(variable, "").strip()
+    if not secret:
+        raise Permanent(f"judge {shown}: the environment variable {variable} is not set; export the judge's key there")
+    if not (secret.isascii() and secret.isprintable()):
+        raise Permanent(f"judge {shown}: the environment variable {variable} holds no usable key; set it again")
+    return secret

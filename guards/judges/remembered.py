@@ -1,0 +1,105 @@
+"""A judge that is asked once: finished judgements are kept, under a digest of all that they depend on.
+
+Every score is kept, and so is every reason that lies in the transcript or in this very judge: at temperature 0 the
+same question would get the same reply. What a change of the server's settings would cure (no log-probabilities,
+a tokenizer without whole numbers, an empty reply) is handed back but asked again by the next run. A judge that
+cannot be reached raises, and then there is nothing to keep.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Sequence
+from pathlib import Path
+
+from adapters.adapter import digest_file
+from guards.errors import Permanent
+from guards.interface import Memory
+from guards.judges.interface import Judge, Judgement, Transcript
+from guards.judges.usage import Usage
+
+CURABLE = frozenset({"no_logprobs", "split_digits", "empty"})
+"""Unscored reasons that are not kept: the cure changes the server, but not the judge's id."""
+
+CHUNK = 48
+"""Transcripts judged before they are kept; a run that is killed loses at most this many judgements."""
+
+
+class RememberedJudge:
+    """Any judge, with a memory; see :class:`guards.judges.interface.Judge`."""
+
+    def __init__(self, judge: Judge, memory: Memory, chunk: int = CHUNK) -> None:
+        """Put ``memory`` before ``judge``.
+
+        Args:
+            judge: asked for what the memory does not hold.
+            memory: where judgements are kept, durably.
+            chunk: transcripts judged before they are kept, at least 1.
+        """
+        if chunk < 1:
+            raise ValueError(f"chunk must be at least 1, got {chunk}")
+        self._judge = judge
+        self._memory = memory
+        self._chunk = chunk
+
+    @property
+    def id(self) -> str:
+        """The id of the judge behind it: a memory changes no judgement."""
+        return self._judge.id
+
+    @property
+    def usage(self) -> Usage:
+        """What the judge behind it has cost so far."""
+        usage = getattr(self._judge, "usage", None)
+        return usage if isinstance(usage, Usage) else Usage()
+
+    def grade(self, transcripts: Sequence[Transcript]) -> list[Judgement]:
+        """Judge every transcript, in order, asking for each different one at most once.
+
+        Raises:
+            JudgeUnreachable, Permanent: as the judge behind it does; chunks finished before are kept.
+        """
+        pictures: dict[Path, str] = {}
+        keys = [judgement_key(self.id, transcript, pictures) for transcript in transcripts]
+        known = {
+            key: judgement
+            for key, judgement in self._memory.recall_judgements(list(dict.fromkeys(keys))).items()
+            if judgement.judge == self.id
+        }
+        missing = {key: row for key, row in zip(keys, transcripts, strict=True) if key not in known}
+        waiting = list(missing)
+        for start in range(0, len(waiting), self._chunk):
+            chunk = waiting[start : start + self._chunk]
+            judged = self._judge.grade([missing[key] for key in chunk])
+            fresh = dict(zip(chunk, judged, strict=True))
+            final = {key: judgement for key, judgement in fresh.items() if judgement.unscored not in CURABLE}
+            if final:
+                self._memory.keep_judgements(final)
+            known.update(fresh)
+        return [known[key] for key in keys]
+
+
+def judgement_key(judge: str, transcript: Transcript, pictures: dict[Path, str] | None = None) -> str:
+    """Digest of everything that a judgement depends on: 64 hexadecimal digits.
+
+    Args:
+        judge: the judge's id.
+        transcript: what is judged. Its prompt's id and category do not count: no judge sees them.
+        pictures: digests of pictures already read, filled as a side effect; a picture counts by its bytes.
+
+    Raises:
+        Permanent: the picture cannot be read.
+    """
+    pictures = {} if pictures is None else pictures
+    prompt = transcript.prompt
+    picture = None
+    if prompt.image is not None:
+        if prompt.image not in pictures:
+            try:
+                pictures[prompt.image] = digest_file(prompt.image)
+            except OSError as error:
+                raise Permanent(f"picture {prompt.image}: {error.strerror or error}; repair the suite") from error
+        picture = pictures[prompt.image]
+    parts = [judge, prompt.system, prompt.asked, picture, transcript.answer]
+    return hashlib.sha256(json.dumps(parts).encode()).hexdigest()
