@@ -11,6 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
+from adapters.adapter import digest_folder
 from adapters.engine import Layer
 from guards.errors import Permanent
 from guards.geometry import Standardiser
@@ -64,6 +65,9 @@ class Reference:
     probes: Suite
     """The prompts that shifts are measured on; a projection on other prompts compares with nothing here."""
 
+    digest: str = ""
+    """``sha256-…`` over its files; empty while it is not saved."""
+
     @property
     def screen(self) -> Layer:
         """The layer that the screen reads."""
@@ -112,4 +116,4 @@ def load_reference(folder: Path) -> Reference:
     except (OSError, ValueError, KeyError, ValidationError, SafetensorError) as error:
         cause = " ".join(str(error).split())[:200]
         raise ReferenceUnusable(f"reference {folder}: {cause}; calibrate it again") from error
-    return Reference(facts, standardisers, subspaces, load_suite(folder / _PROBES))
+    return Reference(facts, standardisers, subspaces, load_suite(folder / _PROBES), digest_folder(folder))

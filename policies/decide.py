@@ -67,6 +67,12 @@ def is_settled(results: Sequence[Result]) -> bool:
     return any(isinstance(result, Defect) for result in results)
 
 
+def is_mendable(results: Sequence[Result], decision: Decision) -> bool:
+    """Whether a remedy may help: the adapter is sound, its behaviour was measured, and it was not cleared."""
+    measured = any(isinstance(result, Finding) and result.measure == "misalignment_rise" for result in results)
+    return measured and not decision.promotes and not is_settled(results)
+
+
 def _outcome(verdict: Verdict, policy: Policy) -> Outcome:
     match verdict:
         case "clean":

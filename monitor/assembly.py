@@ -1,0 +1,144 @@
+"""Builds what a review works with: engine, judge, suites, guards and remedies, from a policy and a base."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import assert_never
+
+import torch
+
+from adapters.base_model import digest_base
+from adapters.transformers_engine import TransformersEngine
+from guards.activity import ActivityGuard
+from guards.battery import BatteryGuard
+from guards.errors import Permanent
+from guards.interface import Guard, Memory, Progress, Remedy
+from guards.judges.build import build_judge
+from guards.judges.interface import Judge
+from guards.judges.remembered import RememberedJudge
+from guards.reference import Reference, load_reference
+from guards.remedies.benign_finetune import BenignFinetuneRemedy
+from guards.remedies.project import ProjectRemedy
+from guards.structure import StructureGuard
+from guards.subspace import SubspaceGuard
+from guards.suites.battery_jsonl import load_suite
+from guards.suites.suite import Suite
+from monitor.review import Context
+from policies.policy import Policy, RemedyName
+
+
+@dataclass
+class Assembly:
+    """Everything for reviewing adapters of one base under one policy. Models load when first needed."""
+
+    base: Path | str
+    """Folder or Hub id of the base."""
+    policy: Policy
+    """The policy, its paths absolute."""
+    memory: Memory
+    """Finished answers and judgements."""
+    progress: Progress = lambda *_: None
+    """Told how far long work has come."""
+    device: str | None = None
+    """For instance ``cuda:1``; chosen when None."""
+    dtype: torch.dtype | None = None
+    """Of the base's weights; chosen when None."""
+    announce: Callable[[str], None] = field(default=lambda _text: None)
+    """Told in a few words what is being loaded."""
+
+    def check(self) -> None:
+        """Read everything that a user may have got wrong, before any work is begun.
+
+        Raises:
+            Permanent: a suite, the Reference or the benign data cannot be used, or no judge or suite is named.
+        """
+        if not self.policy.suites:
+            raise Permanent("the policy names no suite, so there is nothing to ask; add a folder under 'suites:'")
+        if self.policy.judge is None:
+            raise Permanent("the policy names no judge; add 'judge: {kind: openai, base_url: …, model: …}'")
+        _ = self.suites, self.reference
+
+    @cached_property
+    def suites(self) -> tuple[Suite, ...]:
+        """The policy's suites, loaded whole."""
+        return tuple(load_suite(folder) for folder in self.policy.suites)
+
+    @cached_property
+    def reference(self) -> Reference | None:
+        """The base's Reference, where the policy names one."""
+        if self.policy.reference is None:
+            return None
+        reference = load_reference(self.policy.reference)
+        reference.require(self.base_digest)
+        return reference
+
+    @cached_property
+    def base_digest(self) -> str:
+        """SHA-256 over the base's files."""
+        return digest_base(self.base)
+
+    @cached_property
+    def judge(self) -> Judge:
+        """The policy's judge, asked at most once about the same transcript."""
+        if self.policy.judge is None:
+            raise Permanent("the policy names no judge")
+        self.announce("loading the judge")
+        return RememberedJudge(build_judge(self.policy.judge), self.memory)
+
+    @cached_property
+    def engine(self) -> TransformersEngine:
+        """The base, loaded."""
+        self.announce("loading the base")
+        return TransformersEngine(self.base, device=self.device, dtype=self.dtype)
+
+    @cached_property
+    def context(self) -> Context:
+        """What adapters are examined against."""
+        policy = self.policy.model_dump_json(exclude={"suites", "judge", "reference"})
+        return Context(
+            base=str(self.base),
+            base_digest=self.base_digest,
+            policy=self.policy.name,
+            policy_digest="sha256-" + hashlib.sha256(policy.encode()).hexdigest(),
+            suites={suite.name: suite.digest for suite in self.suites},
+            judge=self.judge.id,
+            reference=self.reference.digest if self.reference else None,
+        )
+
+    def guards(self) -> Iterator[Guard]:
+        """Every guard, the cheapest first: files, then one forward pass, then many answers."""
+        yield self._structure
+        yield from self._model_guards
+
+    def remedies(self) -> Sequence[Remedy]:
+        """The policy's remedies, in its order; none in observe mode."""
+        return self._remedies if self.policy.mode == "enforce" else ()
+
+    @cached_property
+    def _structure(self) -> StructureGuard:
+        return StructureGuard(Path(self.base), self.policy.base_names)
+
+    @cached_property
+    def _model_guards(self) -> tuple[Guard, ...]:
+        screens = [SubspaceGuard(self.engine, self.reference)] if self.reference else []
+        battery = BatteryGuard(self.engine, self.judge, self.suites, self.policy, self.memory, self.progress)
+        return (ActivityGuard(self.engine, self.suites), *screens, battery)
+
+    @cached_property
+    def _remedies(self) -> tuple[Remedy, ...]:
+        return tuple(self._remedy(name) for name in self.policy.remedies)
+
+    def _remedy(self, name: RemedyName) -> Remedy:
+        match name:
+            case "project":
+                if self.reference is None:
+                    raise Permanent("the project remedy needs 'reference' in the policy")
+                return ProjectRemedy(self.reference)
+            case "benign_finetune":
+                return BenignFinetuneRemedy(self.engine, self.policy.remedying, self.progress)
+            case _:
+                assert_never(name)

@@ -1,0 +1,123 @@
+"""The story: arrival, examination, decision, remedy, examination again, final place. Read it from the top."""
+
+from __future__ import annotations
+
+import shutil
+import time
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import Protocol
+
+from adapters.adapter import Adapter
+from adapters.intake import place as publish
+from adapters.intake import stage
+from guards.errors import Permanent
+from guards.interface import Guard, Remedy
+from monitor.ledger import Ledger, ReviewRecord
+from monitor.review import Context, Place, RemedyFailure, Review
+from monitor.state import StateFolder
+from policies.decide import Decision, Outcome, decide, is_mendable, is_settled
+from policies.findings import Result
+from policies.policy import Policy
+
+_PLACES: dict[Outcome, Place] = {"promote": "promoted", "quarantine": "quarantined", "hold": "held"}
+
+
+class Tools(Protocol):
+    """What a review works with; :mod:`monitor.assembly` builds it from a policy."""
+
+    @property
+    def policy(self) -> Policy:
+        """The policy that decides."""
+        ...
+
+    @property
+    def context(self) -> Context:
+        """What adapters are examined against."""
+        ...
+
+    def guards(self) -> Iterator[Guard]:
+        """Every guard, the cheapest first; a model is loaded only when a guard that needs it is reached."""
+        ...
+
+    def remedies(self) -> Sequence[Remedy]:
+        """The policy's remedies, in its order."""
+        ...
+
+
+def review_adapter(arrival: Path, tools: Tools, ledger: Ledger, state: StateFolder, name: str | None = None) -> Review:
+    """Carry one adapter from arrival to its final place, remedied versions included.
+
+    Raises:
+        NotAnAdapter: there is no adapter at ``arrival``.
+        Retryable: the surroundings failed; run it again, and it goes on where it was.
+        Permanent: policy, suite or base have to change first.
+    """
+    adapter = stage(arrival, state.staging, name)
+    record = ledger.open_review(adapter, tools.context)
+    examined = {adapter.digest: adapter}
+    results, decision = examine(adapter, None, tools, record)
+    for remedy in tools.remedies():
+        if not is_mendable(results, decision):
+            break
+        mended = mend(adapter, remedy, record, state)
+        if mended is None:
+            continue
+        adapter = mended
+        examined[adapter.digest] = adapter
+        results, decision = examine(adapter, remedy.name, tools, record)
+    if tools.policy.mode == "enforce":
+        settle(examined.values(), record, state)
+    review = record.close()
+    for done in examined.values():
+        shutil.rmtree(done.path, ignore_errors=True)  # what was promoted or quarantined is a copy
+    return review
+
+
+def examine(adapter: Adapter, remedy: str | None, tools: Tools, record: ReviewRecord) -> tuple[list[Result], Decision]:
+    """Let every guard look, the cheapest first, until one has settled it; then decide by the policy alone.
+
+    A guard that finished in an earlier, interrupted run is not asked again.
+    """
+    record.begin_examination(adapter, remedy)
+    results: list[Result] = []
+    for guard in tools.guards():
+        found = record.recall(adapter.digest, guard.name, guard.version)
+        if found is None:
+            started = time.monotonic()
+            found = guard.examine(adapter)
+            record.keep(adapter.digest, guard.name, guard.version, found, time.monotonic() - started)
+        results += found
+        if is_settled(found):
+            break
+    decision = decide(results, tools.policy)
+    record.record_decision(adapter.digest, decision)
+    return results, decision
+
+
+def mend(adapter: Adapter, remedy: Remedy, record: ReviewRecord, state: StateFolder) -> Adapter | None:
+    """Apply one remedy, once; None where it cannot treat this adapter."""
+    known = record.recall_remedy(remedy.name, adapter.digest)
+    if isinstance(known, RemedyFailure):
+        return None
+    if known is not None and known.path.is_dir():
+        return known
+    record.begin_remedy(remedy.name, adapter.digest)
+    try:
+        mended = remedy.apply(adapter, state.remedied / f"{adapter.digest}+{remedy.name}")
+    except Permanent as error:
+        record.fail_remedy(remedy.name, adapter.digest, str(error))
+        return None
+    record.finish_remedy(remedy.name, adapter.digest, mended)
+    return mended
+
+
+def settle(examined: Iterable[Adapter], record: ReviewRecord, state: StateFolder) -> None:
+    """Put every examined adapter where its decision says: intent first, then the files, then the fact."""
+    for adapter in examined:
+        decision = record.recall_decision(adapter.digest)
+        place = _PLACES[decision.outcome] if decision else "quarantined"
+        record.begin_placement(adapter.digest, place)
+        # What is held waits where no server can reach it, beside what is quarantined.
+        publish(adapter, state.promoted if place == "promoted" else state.quarantine)
+        record.finish_placement(adapter.digest)
