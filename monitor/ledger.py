@@ -1,0 +1,203 @@
+"""The ledger: everything Alignwatch did and learnt, recorded before it is acted on.
+
+A run that is killed anywhere resumes from here and repeats no finished judgement. What can go wrong is in
+``monitor.ledger_database``.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import secrets
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from datetime import UTC, datetime
+from itertools import islice
+from pathlib import Path
+from types import TracebackType
+from typing import Self, TypeVar
+
+from sqlalchemy import select
+from sqlalchemy.orm import Session, joinedload
+
+from adapters.adapter import DIGEST_PREFIX, Adapter
+from guards.judges.interface import Judgement
+from monitor.ledger_database import Database, LedgerConflict, LedgerUnusable, LedgerUnwritable
+from monitor.ledger_record import ReviewRecord, load_reviews
+from monitor.ledger_tables import AnswerRow, ExaminationRow, JudgementRow, Placement, PlacementRow, ReviewRow
+from monitor.review import Context, Place, Review
+
+__all__ = ["Ledger", "LedgerConflict", "LedgerUnusable", "LedgerUnwritable", "Placement", "ReviewRecord", "utc_now"]
+
+_CHUNK = 500
+"""Keys in one query; SQLite before 3.32 takes at most 999 parameters."""
+
+_Item = TypeVar("_Item")
+
+
+def utc_now() -> datetime:
+    """Return the present time, in UTC."""
+    return datetime.now(UTC)
+
+
+class Ledger:
+    """All reviews of one state folder, and the answers and judgements they share."""
+
+    def __init__(self, path: Path, clock: Callable[[], datetime] = utc_now, *, read_only: bool = False) -> None:
+        """Open or create ``ledger.db``; ``read_only`` takes nothing that is not there and needs no lock.
+
+        Raises:
+            LedgerUnusable: the file is missing (when only read), damaged, foreign or newer.
+            LedgerUnwritable: the disk is full or fails, or another process holds the file.
+        """
+        self._clock = clock
+        self._database = Database(path, read_only=read_only)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close the file."""
+        self._database.close()
+
+    def open_review(self, adapter: Adapter, context: Context) -> ReviewRecord:
+        """Resume the unfinished review of this adapter under this context, or begin a new one.
+
+        A finished review stays as it is; the new one finds its answers and judgements kept.
+        """
+        context_digest = _digest(context)
+        with self._database.writing() as session:
+            unfinished = select(ReviewRow).where(
+                ReviewRow.digest == adapter.digest,
+                ReviewRow.context_digest == context_digest,
+                ReviewRow.finished.is_(None),
+            )
+            row = session.scalar(unfinished)
+            if row is None:
+                now = self._clock()
+                row = ReviewRow(
+                    id=_fresh_id(session, adapter, now),
+                    digest=adapter.digest,
+                    context=context.model_dump_json(),
+                    context_digest=context_digest,
+                    started=now,
+                    # Begun together with the review, so that no review is ever without its arrival.
+                    examinations=[ExaminationRow.of(adapter, remedy=None)],
+                )
+                session.add(row)
+                session.flush()
+            return ReviewRecord(self._database, row.ordinal, row.id, self._clock)
+
+    def resume_review(self, review_id: str) -> ReviewRecord:
+        """Take up a review by its id, for instance to finish a placement that a crash interrupted.
+
+        Raises:
+            LedgerConflict: there is no such review.
+        """
+        with self._database.reading() as session:
+            row = session.scalar(select(ReviewRow).where(ReviewRow.id == review_id))
+            if row is None:
+                raise LedgerConflict(f"there is no review {review_id} in {self._database.path}")
+            return ReviewRecord(self._database, row.ordinal, row.id, self._clock)
+
+    def reviews(self) -> list[Review]:
+        """Return every review, newest first."""
+        with self._database.reading() as session:
+            return load_reviews(session)
+
+    def find_reviews(self, digest_prefix: str) -> list[Review]:
+        """Return the reviews that examined a digest beginning so (``sha256-`` may be left out), newest first."""
+        prefix = DIGEST_PREFIX + digest_prefix.lower().removeprefix(DIGEST_PREFIX)
+        matching = ReviewRow.examinations.any(ExaminationRow.digest.startswith(prefix, autoescape=True))
+        with self._database.reading() as session:
+            return load_reviews(session, matching)
+
+    def placements(self, place: Place) -> list[Placement]:
+        """Return the adapters that are in a place now, the last arrived first: of each, its last placement counts."""
+        with self._database.reading() as session:
+            finished = (
+                select(PlacementRow)
+                .where(PlacementRow.finished.is_not(None))
+                .order_by(PlacementRow.finished.desc(), PlacementRow.ordinal.desc())
+            )
+            last: dict[str, Placement] = {}
+            for row in session.scalars(finished.options(_WHOSE)):
+                last.setdefault(row.examination.digest, row.record())
+            return [placement for placement in last.values() if placement.place == place]
+
+    def unfinished_placements(self) -> list[Placement]:
+        """Return the placements begun and not finished, oldest first: where a crash may have struck."""
+        with self._database.reading() as session:
+            begun = select(PlacementRow).where(PlacementRow.finished.is_(None)).order_by(PlacementRow.ordinal)
+            return [row.record() for row in session.scalars(begun.options(_WHOSE))]
+
+    def recall_answers(self, model: str, keys: Sequence[str]) -> dict[str, str]:
+        """Return the kept answers of one model (a base or adapter digest) among ``keys``."""
+        with self._database.reading() as session:
+            return _recall_answers(session, model, keys)
+
+    def keep_answers(self, model: str, answers: Mapping[str, str]) -> None:
+        """Keep answers durably before anything is done with them; one kept before stands."""
+        with self._database.writing() as session:
+            kept = _recall_answers(session, model, list(answers))
+            session.add_all(
+                AnswerRow(model=model, key=key, answer=answer) for key, answer in answers.items() if key not in kept
+            )
+
+    def recall_judgements(self, keys: Sequence[str]) -> dict[str, Judgement]:
+        """Return the kept judgements among ``keys``."""
+        with self._database.reading() as session:
+            return _recall_judgements(session, keys)
+
+    def keep_judgements(self, judgements: Mapping[str, Judgement]) -> None:
+        """Keep judgements durably before anything is done with them; one kept before stands."""
+        with self._database.writing() as session:
+            kept = _recall_judgements(session, list(judgements))
+            session.add_all(
+                JudgementRow(key=key, judgement=judgement.model_dump_json())
+                for key, judgement in judgements.items()
+                if key not in kept
+            )
+
+
+_WHOSE = joinedload(PlacementRow.examination).joinedload(ExaminationRow.review)
+
+
+def _digest(context: Context) -> str:
+    canonical = json.dumps(context.model_dump(mode="json"), sort_keys=True)
+    return hashlib.sha256(canonical.encode()).hexdigest()
+
+
+def _fresh_id(session: Session, adapter: Adapter, now: datetime) -> str:
+    """Name a review readably: when, which adapter, and four digits for those begun within one second."""
+    while True:
+        moment = now.astimezone(UTC).strftime("%Y%m%dT%H%M%SZ")
+        review_id = f"{moment}-{adapter.short}-{secrets.token_hex(2)}"
+        if session.scalar(select(ReviewRow.ordinal).where(ReviewRow.id == review_id)) is None:
+            return review_id
+
+
+def _recall_answers(session: Session, model: str, keys: Iterable[str]) -> dict[str, str]:
+    kept: dict[str, str] = {}
+    for chunk in _chunks(keys):
+        statement = select(AnswerRow.key, AnswerRow.answer).where(AnswerRow.model == model, AnswerRow.key.in_(chunk))
+        kept.update((key, answer) for key, answer in session.execute(statement))
+    return kept
+
+
+def _recall_judgements(session: Session, keys: Iterable[str]) -> dict[str, Judgement]:
+    kept: dict[str, Judgement] = {}
+    for chunk in _chunks(keys):
+        statement = select(JudgementRow.key, JudgementRow.judgement).where(JudgementRow.key.in_(chunk))
+        kept.update((key, Judgement.model_validate_json(payload)) for key, payload in session.execute(statement))
+    return kept
+
+
+def _chunks(items: Iterable[_Item]) -> Iterator[list[_Item]]:
+    rest = iter(items)
+    while chunk := list(islice(rest, _CHUNK)):
+        yield chunk

@@ -1,0 +1,235 @@
+"""One review being worked on. Every step is recorded here before anything acts on it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from datetime import datetime
+
+from sqlalchemy import ColumnElement, select
+from sqlalchemy.orm import Session, selectinload
+
+from adapters.adapter import Adapter
+from monitor.ledger_database import Database, LedgerConflict
+from monitor.ledger_tables import RESULTS, ExaminationRow, LookRow, Placement, PlacementRow, RemedyRow, ReviewRow
+from monitor.review import Place, RemedyFailure, Review
+from policies.decide import Decision
+from policies.findings import Result
+
+
+class ReviewRecord:
+    """One unfinished review. Each step may be repeated: what was recorded first stands."""
+
+    def __init__(self, database: Database, ordinal: int, review_id: str, clock: Callable[[], datetime]) -> None:
+        self.id = review_id
+        self._database = database
+        self._ordinal = ordinal
+        self._clock = clock
+        self._folder = database.path.parent.absolute()
+
+    @property
+    def review(self) -> Review:
+        """Everything recorded so far. An examination without a decision shows as inconclusive, never as clean."""
+        with self._database.reading() as session:
+            return load_reviews(session, ReviewRow.ordinal == self._ordinal)[0]
+
+    def begin_examination(self, adapter: Adapter, remedy: str | None) -> None:
+        """Record that an adapter is examined; the arrived one already is."""
+        with self._change() as session:
+            if _examination(session, self._ordinal, adapter.digest) is None:
+                session.add(ExaminationRow.of(adapter, remedy, review_ordinal=self._ordinal))
+
+    def recall(self, digest: str, guard: str, version: str) -> list[Result] | None:
+        """Return what this version of the guard found, or None if it has not finished looking."""
+        with self._database.reading() as session:
+            examination = _examination(session, self._ordinal, digest)
+            look = None if examination is None else _look(session, examination, guard, version)
+            return None if look is None else RESULTS.validate_json(look.results)
+
+    def keep(self, digest: str, guard: str, version: str, results: Sequence[Result], seconds: float) -> None:
+        """Keep a guard's results and the seconds it took; the first ones kept are final."""
+        with self._change() as session:
+            examination = self._begun(session, digest)
+            if _look(session, examination, guard, version) is None:
+                payload = RESULTS.dump_json(list(results)).decode()
+                session.add(
+                    LookRow(examination=examination, guard=guard, version=version, results=payload, seconds=seconds)
+                )
+
+    def recall_decision(self, digest: str) -> Decision | None:
+        """Return the recorded decision on an adapter, if there is one."""
+        with self._database.reading() as session:
+            examination = _examination(session, self._ordinal, digest)
+            if examination is None or examination.decision is None:
+                return None
+            return Decision.model_validate_json(examination.decision)
+
+    def record_decision(self, digest: str, decision: Decision) -> None:
+        """Record a decision before it is acted on. It can be replaced until its placement begins.
+
+        Raises:
+            LedgerConflict: the adapter is being placed, or was, by another decision.
+        """
+        payload = decision.model_dump_json()
+        with self._change() as session:
+            examination = self._begun(session, digest)
+            if examination.decision == payload:
+                return
+            if examination.placement is not None:
+                raise LedgerConflict(
+                    f"review {self.id} already acted on another decision about {digest}; finish it, then review anew"
+                )
+            examination.decision = payload
+
+    def recall_remedy(self, method: str, digest: str) -> Adapter | RemedyFailure | None:
+        """Return what a remedy made of an adapter, or why it failed; None if it never finished.
+
+        The folder is where the remedy wrote it; a placement may have moved it since.
+        """
+        with self._database.reading() as session:
+            row = _remedy(session, self._ordinal, method, digest)
+            return None if row is None else row.outcome(self._folder)
+
+    def begin_remedy(self, method: str, digest: str) -> None:
+        """Record that a remedy is tried on an examined adapter."""
+        with self._change() as session:
+            self._begun(session, digest)
+            if _remedy(session, self._ordinal, method, digest) is None:
+                row = RemedyRow(review_ordinal=self._ordinal, method=method, digest=digest, begun=self._clock())
+                session.add(row)
+
+    def finish_remedy(self, method: str, digest: str, made: Adapter) -> None:
+        """Record the new adapter that a remedy made.
+
+        Raises:
+            LedgerConflict: it was not begun, or ended otherwise before.
+        """
+        self._end_remedy(method, digest, made)
+
+    def fail_remedy(self, method: str, digest: str, reason: str) -> None:
+        """Record why a remedy could not be applied.
+
+        Raises:
+            LedgerConflict: it was not begun, or ended otherwise before.
+        """
+        self._end_remedy(method, digest, RemedyFailure(remedy=method, digest=digest, reason=reason))
+
+    def recall_placement(self, digest: str) -> Placement | None:
+        """Return the adapter's placement, begun or finished, if there is one."""
+        with self._database.reading() as session:
+            examination = _examination(session, self._ordinal, digest)
+            if examination is None or examination.placement is None:
+                return None
+            return examination.placement.record()
+
+    def begin_placement(self, digest: str, place: Place) -> None:
+        """Record where an adapter is about to be put. From here on its decision is final.
+
+        Raises:
+            LedgerConflict: nothing was decided, the decision does not promote, or another place was begun.
+        """
+        with self._change() as session:
+            examination = self._begun(session, digest)
+            if examination.decision is None:
+                raise LedgerConflict(
+                    f"review {self.id} has not decided about {digest}; nothing may be placed undecided"
+                )
+            if place == "promoted" and not Decision.model_validate_json(examination.decision).promotes:
+                raise LedgerConflict(f"review {self.id} did not decide to promote {digest}; it stays out of reach")
+            if examination.placement is None:
+                session.add(PlacementRow(examination=examination, place=place, begun=self._clock()))
+            elif examination.placement.place != place:
+                raise LedgerConflict(
+                    f"review {self.id} already began to put {digest} under {examination.placement.place}, not {place}"
+                )
+
+    def finish_placement(self, digest: str) -> None:
+        """Record that the adapter is in its place.
+
+        Raises:
+            LedgerConflict: the placement was not begun.
+        """
+        with self._change() as session:
+            placement = self._begun(session, digest).placement
+            if placement is None:
+                raise LedgerConflict(f"review {self.id} never began to place {digest}")
+            placement.finished = placement.finished or self._clock()
+
+    def close(self) -> Review:
+        """Record that everything is in its final place, and return the review.
+
+        Raises:
+            LedgerConflict: an examination is undecided, or a placement is not finished.
+        """
+        with self._database.writing() as session:
+            row = session.get_one(ReviewRow, self._ordinal)
+            for examination in row.examinations:
+                if examination.decision is None:
+                    raise LedgerConflict(f"review {self.id} has not decided about {examination.digest}")
+                if examination.placement is not None and examination.placement.finished is None:
+                    raise LedgerConflict(f"review {self.id} has not finished placing {examination.digest}")
+            row.finished = row.finished or self._clock()
+        return self.review
+
+    @contextmanager
+    def _change(self) -> Iterator[Session]:
+        with self._database.writing() as session:
+            if session.get_one(ReviewRow, self._ordinal).finished is not None:
+                raise LedgerConflict(f"review {self.id} is finished and stays as it is; open a new one")
+            yield session
+
+    def _begun(self, session: Session, digest: str) -> ExaminationRow:
+        examination = _examination(session, self._ordinal, digest)
+        if examination is None:
+            raise LedgerConflict(f"review {self.id} has not begun to examine {digest}")
+        return examination
+
+    def _end_remedy(self, method: str, digest: str, outcome: Adapter | RemedyFailure) -> None:
+        with self._change() as session:
+            row = _remedy(session, self._ordinal, method, digest)
+            if row is None:
+                raise LedgerConflict(f"review {self.id} never began {method} on {digest}")
+            match outcome, row.outcome(self._folder):
+                case _, None:
+                    row.end(outcome, self._folder, self._clock())
+                case Adapter(digest=made), Adapter(digest=before) if made == before:
+                    pass
+                case RemedyFailure(), RemedyFailure():
+                    pass
+                case _:
+                    raise LedgerConflict(f"review {self.id} recorded before how {method} on {digest} ended otherwise")
+
+
+def load_reviews(session: Session, *conditions: ColumnElement[bool]) -> list[Review]:
+    """Assemble all reviews that meet the conditions, newest first."""
+    examinations = selectinload(ReviewRow.examinations)
+    statement = (
+        select(ReviewRow)
+        .where(*conditions)
+        .order_by(ReviewRow.started.desc(), ReviewRow.ordinal.desc())
+        .options(
+            examinations.selectinload(ExaminationRow.looks),
+            examinations.selectinload(ExaminationRow.placement),
+            selectinload(ReviewRow.remedies),
+        )
+    )
+    return [row.record() for row in session.scalars(statement)]
+
+
+def _examination(session: Session, review: int, digest: str) -> ExaminationRow | None:
+    statement = select(ExaminationRow).where(ExaminationRow.review_ordinal == review, ExaminationRow.digest == digest)
+    return session.scalar(statement)
+
+
+def _look(session: Session, examination: ExaminationRow, guard: str, version: str) -> LookRow | None:
+    statement = select(LookRow).where(
+        LookRow.examination_ordinal == examination.ordinal, LookRow.guard == guard, LookRow.version == version
+    )
+    return session.scalar(statement)
+
+
+def _remedy(session: Session, review: int, method: str, digest: str) -> RemedyRow | None:
+    statement = select(RemedyRow).where(
+        RemedyRow.review_ordinal == review, RemedyRow.method == method, RemedyRow.digest == digest
+    )
+    return session.scalar(statement)
