@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, ClassVar
 
-from pydantic import TypeAdapter
+from pydantic import ConfigDict, TypeAdapter
 from sqlalchemy import DateTime, Dialect, ForeignKey, Text, TypeDecorator, UniqueConstraint
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column, relationship
 from sqlalchemy.types import TypeEngine
@@ -18,8 +18,8 @@ from monitor.review import Context, Examination, Place, RemedyFailure, Review
 from policies.decide import Decision, Reason
 from policies.findings import Result
 
-RESULTS: TypeAdapter[list[Result]] = TypeAdapter(list[Result])
-"""Writes and reads one guard's results."""
+RESULTS: TypeAdapter[list[Result]] = TypeAdapter(list[Result], config=ConfigDict(ser_json_inf_nan="strings"))
+"""Writes and reads one guard's results. Of the models' own setting for infinities a list takes no notice."""
 
 
 @dataclass(frozen=True, slots=True)
