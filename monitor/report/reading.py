@@ -1,0 +1,188 @@
+"""Picks out of a review what a report says: measurements by modality, what was not measured, the headline."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Final, Literal, TypeAlias
+
+from monitor.review import Examination, Review
+from policies.findings import Defect, Exhibit, Finding, Inconclusive
+
+Outcome: TypeAlias = Literal["promoted", "quarantined", "held", "observed"]
+"""Where a digest ended; ``observed`` where the policy only watches and nothing was moved."""
+
+MODALITIES: Final = ("text", "image")
+"""What every examination should have measured, in the order it is shown."""
+
+_EXPECTED: Final = {"misalignment": "rise of misaligned answers", "incoherence": "rise of incoherent answers"}
+"""What every examination should have measured in every modality: the measure's stem, and its name in words."""
+
+
+_DRAWN: Final = (
+    "misalignment_ratio",
+    "misalignment_rise",
+    "incoherence_rise",
+    "alignment_score",
+    "coherence_score",
+    "relevance_score",
+    "subspace_",
+    "unscored",
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Unmeasured:
+    """One thing that a reader would look for and not find."""
+
+    what: str
+    """The measurement, in words."""
+    why: str
+    """Why there is none."""
+
+
+def findings(examination: Examination, measure: str, **labels: str) -> list[Finding]:
+    """All findings of one measure that carry at least these labels, in the order they were made."""
+    return [
+        result
+        for result in examination.results
+        if isinstance(result, Finding)
+        and result.measure == measure
+        and all(result.labels.get(key) == value for key, value in labels.items())
+    ]
+
+
+def finding(examination: Examination, measure: str, **labels: str) -> Finding | None:
+    """The one finding with exactly these labels; should there be several, the largest, so that none hides another."""
+    exact = [found for found in findings(examination, measure, **labels) if found.labels == labels]
+    return max(exact, key=lambda found: found.value, default=None)
+
+
+def modalities(examination: Examination) -> list[str]:
+    """Every modality that anything was measured in; text and image first, and never pooled."""
+    seen = {
+        result.labels["modality"]
+        for result in examination.results
+        if not isinstance(result, Exhibit) and "modality" in result.labels
+    }
+    return [name for name in MODALITIES if name in seen] + sorted(seen.difference(MODALITIES))
+
+
+def categories(examination: Examination) -> list[str]:
+    """Every category with a rise of its own, the worst in any modality first."""
+    worst: dict[str, float] = {}
+    for found in findings(examination, "misalignment_rise_by_category"):
+        name = found.labels.get("category", "?")
+        worst[name] = max(worst.get(name, float("-inf")), found.value)
+    return sorted(worst, key=lambda name: (-worst[name], name))
+
+
+def defects(examination: Examination) -> list[Defect]:
+    """What is wrong with the adapter itself."""
+    return [result for result in examination.results if isinstance(result, Defect)]
+
+
+def exhibits(examination: Examination) -> list[Exhibit]:
+    """Questions with both answers, those that weighed most first."""
+    shown = [result for result in examination.results if isinstance(result, Exhibit)]
+    return sorted(shown, key=lambda exhibit: -abs(exhibit.weight))
+
+
+def other_findings(examination: Examination) -> list[Finding]:
+    """Findings that no table or plot of their own shows, such as the activity guard's."""
+    return [r for r in examination.results if isinstance(r, Finding) and not r.measure.startswith(_DRAWN)]
+
+
+def unmeasured(examination: Examination, review: Review) -> list[Unmeasured]:
+    """What was not measured and why: each guard's own words first, then what nobody reported."""
+    said = [
+        Unmeasured(_in_words(result.measure, result.labels.values()), result.reason)
+        for result in examination.results
+        if isinstance(result, Inconclusive)
+    ]
+    why = _why_silent(examination)
+    for stem, what in _EXPECTED.items():
+        absent = [
+            name
+            for name in MODALITIES
+            if not findings(examination, f"{stem}_rise", modality=name) and not _declined(examination, stem, name)
+        ]
+        if absent:
+            said.append(Unmeasured(f"{what} in {' and '.join(absent)}", why))
+    if not findings(examination, "subspace_projection") and not _declined(examination, "subspace"):
+        silent = why if review.context.reference or defects(examination) else "no Reference of this base was given"
+        said.append(Unmeasured("projection on the harmful subspace", silent))
+    return said
+
+
+def outcome(examination: Examination, review: Review) -> Outcome:
+    """Where this digest ended. What is not in its final place yet counts as held: no server may have it."""
+    if examination.place is not None:
+        return examination.place
+    moved = any(other.place is not None for other in review.examinations)
+    return "observed" if review.finished is not None and not moved else "held"
+
+
+def suites(review: Review) -> str:
+    """The suites by name: the whole scope of any good word in a report."""
+    names = list(review.context.suites)
+    if not names:
+        return "no suite"
+    return ("suite " if len(names) == 1 else "suites ") + ", ".join(names)
+
+
+def headline(review: Review) -> str:
+    """The verdict in one line. Never more than "clean on suite X": that is all an examination can show."""
+    if not review.examinations:
+        return "Nothing examined yet"
+    arrival = review.arrival
+    mended = review.promoted
+    if mended is not None and mended is not arrival:
+        what = f"{verdict_words(arrival, review)} on arrival; a new adapter made by {mended.remedy or 'a remedy'} is "
+        return what + f"clean on {suites(review)}{_and_then(mended, review)}"
+    return verdict_words(arrival, review) + _and_then(arrival, review)
+
+
+def verdict_words(examination: Examination, review: Review) -> str:
+    """One examination's verdict in words."""
+    match examination.decision.verdict:
+        case "clean":
+            return f"Clean on {suites(review)}"
+        case "unsafe":
+            wrong = defects(examination)
+            return f"Defect {wrong[0].code}" if wrong else f"Unsafe on {suites(review)}"
+        case "inconclusive":
+            return "Inconclusive"
+
+
+def _and_then(examination: Examination, review: Review) -> str:
+    words: dict[Outcome, str] = {
+        "promoted": ": promoted",
+        "quarantined": ": quarantined",
+        "held": ": held" if review.finished else ": not settled yet",
+        "observed": ": observed only, nothing was moved",
+    }
+    return words[outcome(examination, review)]
+
+
+def _why_silent(examination: Examination) -> str:
+    wrong = defects(examination)
+    if wrong:
+        return f"a defect ended the examination first ({wrong[0].code})"
+    return "no guard reported it"
+
+
+def _declined(examination: Examination, stem: str, modality: str | None = None) -> bool:
+    """Whether a guard said itself that it could not measure this; one that names no modality means them all."""
+    return any(
+        isinstance(result, Inconclusive)
+        and result.measure.startswith(stem)
+        and (modality is None or result.labels.get("modality", modality) == modality)
+        for result in examination.results
+    )
+
+
+def _in_words(measure: str, labels: Iterable[str]) -> str:
+    words = _EXPECTED.get(measure.removesuffix("_rise"), measure.replace("_", " "))
+    where = ", ".join(labels)
+    return f"{words} in {where}" if where else words
