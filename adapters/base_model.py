@@ -9,6 +9,7 @@ from typing import Any, TypeAlias
 
 import torch
 from transformers import AutoConfig, AutoModelForCausalLM, AutoModelForImageTextToText, AutoProcessor, AutoTokenizer
+from transformers.utils.logging import disable_progress_bar
 
 from adapters.adapter import DIGEST_PREFIX, digest_file
 from adapters.engine import BaseUnloadable
@@ -54,6 +55,7 @@ def load_base(base: Path | str, device: torch.device, dtype: torch.dtype) -> Loa
     folder = Path(base)
     if isinstance(base, Path) and not (folder / "config.json").is_file():
         raise BaseUnloadable(f"base {base}: no config.json there; give the folder of a Hugging Face model")
+    disable_progress_bar()  # our own progress speaks for the whole of the work
     try:
         config = AutoConfig.from_pretrained(base)
         pictures = type(config) in AutoModelForImageTextToText._model_mapping

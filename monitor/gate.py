@@ -1,0 +1,145 @@
+"""One adapter, one verdict, one exit code: the gate for CI, and what every other command reviews through."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import assert_never
+
+import torch
+
+from adapters.adapter import CONFIG_NAME, NotAnAdapter
+from monitor.assembly import Assembly
+from monitor.console import ConsoleProgress
+from monitor.exit_codes import ExitCode, UsageError
+from monitor.ledger import Ledger
+from monitor.pipeline import review_adapter
+from monitor.report import review_markdown, write_review_page
+from monitor.report.files import write_atomically
+from monitor.review import Review
+from monitor.state import StateFolder
+from policies.policy import Policy, load_policy, shipped_policy
+
+SHIPPED = ("default", "strict", "observe_only")
+
+
+@dataclass(frozen=True, slots=True)
+class GateRequest:
+    """What ``alignwatch gate`` was asked."""
+
+    adapter: Path
+    """Folder of the adapter."""
+    base: str | None
+    """Folder or Hub id of the base; None for the shipped tiny one."""
+    policy: str | None
+    """A policy's file, or the name of a shipped one."""
+    report_dir: Path
+    """Where the reports go."""
+    state: Path
+    """The state folder."""
+    device: str | None = None
+    """For instance ``cuda:0``."""
+    dtype: str | None = None
+    """For instance ``bfloat16``."""
+
+
+def gate(request: GateRequest, progress: ConsoleProgress) -> Review:
+    """Review one adapter and write its reports.
+
+    Raises:
+        UsageError, PolicyError, NotAnAdapter, Permanent: something that was given is wrong.
+        Retryable, EngineError: the surroundings failed.
+    """
+    if not (request.adapter / CONFIG_NAME).is_file():
+        raise NotAnAdapter(
+            f"{request.adapter} is no adapter: there is no {CONFIG_NAME} in it; "
+            "give the folder that peft's save_pretrained wrote"
+        )
+    base, policy = base_and_policy(request.base, request.policy, request.state)
+    with StateFolder.open(request.state) as state, Ledger(state.ledger_path) as ledger:
+        tools = Assembly(
+            base,
+            policy,
+            ledger,
+            progress,
+            device=request.device,
+            dtype=dtype_named(request.dtype),
+            announce=lambda what: progress(what, 0, 1),
+        )
+        tools.check()
+        progress.about(request.adapter.resolve().name)
+        review = review_adapter(request.adapter, tools, ledger, state)
+        write_reports(review, state.reviews / review.id)
+    write_reports(review, request.report_dir)
+    return review
+
+
+def write_reports(review: Review, folder: Path) -> None:
+    """Write ``review.json``, ``review.md`` and ``index.html`` into ``folder``."""
+    folder.mkdir(parents=True, exist_ok=True)
+    write_atomically(review.model_dump_json(indent=2) + "\n", folder / "review.json")
+    write_atomically(review_markdown(review), folder / "review.md")
+    write_review_page(review, folder / "index.html")
+
+
+def exit_code(review: Review) -> ExitCode:
+    """The gate's answer for the bytes that were given. A remedied version that passed is another adapter."""
+    verdict = review.arrival.decision.verdict
+    match verdict:
+        case "clean":
+            return ExitCode.PROMOTED
+        case "unsafe":
+            return ExitCode.UNSAFE
+        case "inconclusive":
+            return ExitCode.INCONCLUSIVE
+        case _:
+            assert_never(verdict)
+
+
+def base_and_policy(base: str | None, policy: str | None, state: Path) -> tuple[Path | str, Policy]:
+    """Find the base and the policy that a user named, or the embedded ones where none is named.
+
+    Raises:
+        UsageError: the base is a path that does not exist, or a policy is needed and was not given.
+        PolicyError: the policy cannot be used.
+    """
+    if base is None:
+        from monitor.embedded import embedded_base, embedded_policy
+
+        if policy is None or policy in SHIPPED:
+            return embedded_base(), embedded_policy(state / "embedded", policy or "default")
+        return embedded_base(), load_policy(Path(policy))
+    if policy is None:
+        raise UsageError(
+            "--base needs --policy: a file that names the suites to ask and the judge (see docs/policy.md)"
+        )
+    chosen = load_policy(shipped_policy(policy) if policy in SHIPPED else Path(policy))
+    return known_base(base), chosen
+
+
+def known_base(base: str) -> Path | str:
+    """A folder as a path; anything that looks like a Hub id (``owner/name``) as it is.
+
+    Raises:
+        UsageError: it is neither.
+    """
+    path = Path(base)
+    if path.is_dir():
+        return path.resolve()
+    if base.startswith((".", "/", "~")) or base.count("/") != 1:
+        raise UsageError(f"--base {base}: there is no such folder, and it is no Hub id (owner/name) either")
+    return base
+
+
+def dtype_named(name: str | None) -> torch.dtype | None:
+    """The torch dtype of that name, None for none.
+
+    Raises:
+        UsageError: there is no such dtype among those that models are run in.
+    """
+    names = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
+    if name is None:
+        return None
+    if name not in names:
+        raise UsageError(f"--dtype {name}: choose one of {', '.join(names)}")
+    return names[name]
