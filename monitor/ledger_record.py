@@ -18,7 +18,7 @@ from policies.findings import Result
 
 
 class ReviewRecord:
-    """One unfinished review. Each step may be repeated: what was recorded first stands."""
+    """One unfinished review. Each step may be repeated, as a resumed run does."""
 
     def __init__(self, database: Database, ordinal: int, review_id: str, clock: Callable[[], datetime]) -> None:
         self.id = review_id
@@ -47,10 +47,13 @@ class ReviewRecord:
             return None if look is None else RESULTS.validate_json(look.results)
 
     def keep(self, digest: str, guard: str, version: str, results: Sequence[Result], seconds: float) -> None:
-        """Keep a guard's results and the seconds it took; the first ones kept are final."""
+        """Keep a guard's results and the seconds it took; the first ones kept are final.
+
+        Nothing is added once the adapter's placement began: the review shows what its decision was made of.
+        """
         with self._change() as session:
             examination = self._begun(session, digest)
-            if _look(session, examination, guard, version) is None:
+            if examination.placement is None and _look(session, examination, guard, version) is None:
                 payload = RESULTS.dump_json(list(results)).decode()
                 session.add(
                     LookRow(examination=examination, guard=guard, version=version, results=payload, seconds=seconds)
@@ -64,22 +67,18 @@ class ReviewRecord:
                 return None
             return Decision.model_validate_json(examination.decision)
 
-    def record_decision(self, digest: str, decision: Decision) -> None:
-        """Record a decision before it is acted on. It can be replaced until its placement begins.
+    def record_decision(self, digest: str, decision: Decision) -> Decision:
+        """Record a decision before it is acted on, and return the one that stands.
 
-        Raises:
-            LedgerConflict: the adapter is being placed, or was, by another decision.
+        That is this one until the adapter's placement begins. From then on the recorded one stands, so that a resumed
+        run ends what was begun even where a newer guard would decide otherwise; a new review is there for that.
         """
-        payload = decision.model_dump_json()
         with self._change() as session:
             examination = self._begun(session, digest)
-            if examination.decision == payload:
-                return
-            if examination.placement is not None:
-                raise LedgerConflict(
-                    f"review {self.id} already acted on another decision about {digest}; finish it, then review anew"
-                )
-            examination.decision = payload
+            if examination.placement is not None and examination.decision is not None:
+                return Decision.model_validate_json(examination.decision)
+            examination.decision = decision.model_dump_json()
+            return decision
 
     def recall_remedy(self, method: str, digest: str) -> Adapter | RemedyFailure | None:
         """Return what a remedy made of an adapter, or why it failed; None if it never finished.
@@ -99,18 +98,18 @@ class ReviewRecord:
                 session.add(row)
 
     def finish_remedy(self, method: str, digest: str, made: Adapter) -> None:
-        """Record the new adapter that a remedy made.
+        """Record the new adapter that a remedy made; the last ending counts, should the first one's files be lost.
 
         Raises:
-            LedgerConflict: it was not begun, or ended otherwise before.
+            LedgerConflict: the remedy was not begun.
         """
         self._end_remedy(method, digest, made)
 
     def fail_remedy(self, method: str, digest: str, reason: str) -> None:
-        """Record why a remedy could not be applied.
+        """Record why a remedy could not be applied; the last ending counts.
 
         Raises:
-            LedgerConflict: it was not begun, or ended otherwise before.
+            LedgerConflict: the remedy was not begun.
         """
         self._end_remedy(method, digest, RemedyFailure(remedy=method, digest=digest, reason=reason))
 
@@ -159,13 +158,13 @@ class ReviewRecord:
         """Record that everything is in its final place, and return the review.
 
         Raises:
-            LedgerConflict: an examination is undecided, or a placement is not finished.
+            LedgerConflict: the arrived adapter is undecided, or a placement is not finished.
         """
         with self._database.writing() as session:
             row = session.get_one(ReviewRow, self._ordinal)
+            if row.examinations[0].decision is None:
+                raise LedgerConflict(f"review {self.id} has not decided about {row.digest}")
             for examination in row.examinations:
-                if examination.decision is None:
-                    raise LedgerConflict(f"review {self.id} has not decided about {examination.digest}")
                 if examination.placement is not None and examination.placement.finished is None:
                     raise LedgerConflict(f"review {self.id} has not finished placing {examination.digest}")
             row.finished = row.finished or self._clock()
@@ -189,15 +188,7 @@ class ReviewRecord:
             row = _remedy(session, self._ordinal, method, digest)
             if row is None:
                 raise LedgerConflict(f"review {self.id} never began {method} on {digest}")
-            match outcome, row.outcome(self._folder):
-                case _, None:
-                    row.end(outcome, self._folder, self._clock())
-                case Adapter(digest=made), Adapter(digest=before) if made == before:
-                    pass
-                case RemedyFailure(), RemedyFailure():
-                    pass
-                case _:
-                    raise LedgerConflict(f"review {self.id} recorded before how {method} on {digest} ended otherwise")
+            row.end(outcome, self._folder, self._clock())
 
 
 def load_reviews(session: Session, *conditions: ColumnElement[bool]) -> list[Review]:

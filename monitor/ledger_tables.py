@@ -221,6 +221,7 @@ class RemedyRow(Row):
     def end(self, outcome: Adapter | RemedyFailure, folder: Path, now: datetime) -> None:
         """Fill in how it ended; ``folder`` is the ledger's."""
         self.finished = now
+        self.reason = self.made_digest = self.made_name = self.made_path = self.made_parent = None
         if isinstance(outcome, RemedyFailure):
             self.reason = outcome.reason
             return

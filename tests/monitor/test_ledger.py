@@ -168,15 +168,27 @@ class TestDecisions:
         assert (arrival.decision.outcome, arrival.decision.verdict) == ("quarantine", "inconclusive")
         assert arrival.decision.policy == CONTEXT.policy
 
-    def test_a_decision_can_change_until_its_placement_begins(self, ledger: Ledger) -> None:
+    def test_a_decision_can_change_until_its_placement_begins_and_then_stands(self, ledger: Ledger) -> None:
         record = ledger.open_review(ARRIVED, CONTEXT)
-        record.record_decision(ARRIVED.digest, PROMOTE)
-        record.record_decision(ARRIVED.digest, QUARANTINE)
+        assert record.record_decision(ARRIVED.digest, PROMOTE) == PROMOTE
+        assert record.record_decision(ARRIVED.digest, QUARANTINE) == QUARANTINE
         record.begin_placement(ARRIVED.digest, "quarantined")
-        record.record_decision(ARRIVED.digest, QUARANTINE)
-        with pytest.raises(LedgerConflict, match="already acted"):
-            record.record_decision(ARRIVED.digest, PROMOTE)
+        assert record.record_decision(ARRIVED.digest, PROMOTE) == QUARANTINE
         assert record.recall_decision(ARRIVED.digest) == QUARANTINE
+
+    def test_a_run_resumed_by_newer_guards_ends_what_was_begun_and_shows_what_it_was_decided_by(
+        self, ledger: Ledger
+    ) -> None:
+        record = ledger.open_review(ARRIVED, CONTEXT)
+        record.keep(ARRIVED.digest, "battery", "1", [finding(value=0.1)], 1)
+        record.record_decision(ARRIVED.digest, PROMOTE)
+        record.begin_placement(ARRIVED.digest, "promoted")
+        record.keep(ARRIVED.digest, "battery", "2", [finding(value=0.9)], 1)
+        record.record_decision(ARRIVED.digest, QUARANTINE)
+        record.begin_placement(ARRIVED.digest, "promoted")
+        record.finish_placement(ARRIVED.digest)
+        arrival = record.close().arrival
+        assert (arrival.results, arrival.decision, arrival.place) == ([finding(value=0.1)], PROMOTE, "promoted")
 
     def test_nothing_is_placed_undecided_or_promoted_against_its_decision(self, ledger: Ledger) -> None:
         record = ledger.open_review(ARRIVED, CONTEXT)
@@ -276,18 +288,28 @@ class TestRemedies:
         record.finish_remedy("project", ARRIVED.digest, MENDED)
         assert record.recall_remedy("project", ARRIVED.digest) == MENDED
 
-    def test_how_a_remedy_ended_is_final(self, ledger: Ledger) -> None:
+    def test_why_a_remedy_failed_is_part_of_the_review(self, ledger: Ledger) -> None:
         record = ledger.open_review(ARRIVED, CONTEXT)
         with pytest.raises(LedgerConflict, match="never began"):
             record.fail_remedy("project", ARRIVED.digest, "no reference")
         record.begin_remedy("project", ARRIVED.digest)
         record.fail_remedy("project", ARRIVED.digest, "no reference")
-        record.fail_remedy("project", ARRIVED.digest, "another reason")
         failure = RemedyFailure(remedy="project", digest=ARRIVED.digest, reason="no reference")
         assert record.recall_remedy("project", ARRIVED.digest) == failure
         assert record.review.remedy_failures == [failure]
-        with pytest.raises(LedgerConflict, match="ended otherwise"):
-            record.finish_remedy("project", ARRIVED.digest, MENDED)
+
+    def test_a_remedy_whose_files_were_lost_can_end_again_in_any_way(self, ledger: Ledger) -> None:
+        record = ledger.open_review(ARRIVED, CONTEXT)
+        record.record_decision(ARRIVED.digest, QUARANTINE)
+        record.begin_remedy("project", ARRIVED.digest)
+        record.finish_remedy("project", ARRIVED.digest, MENDED)
+        record.begin_examination(MENDED, "project")
+        record.begin_remedy("project", ARRIVED.digest)
+        record.fail_remedy("project", ARRIVED.digest, "no reference")
+        assert isinstance(record.recall_remedy("project", ARRIVED.digest), RemedyFailure)
+        record.finish_remedy("project", ARRIVED.digest, MENDED)
+        assert record.recall_remedy("project", ARRIVED.digest) == MENDED
+        assert record.close().examinations[1].decision.verdict == "inconclusive"
 
     def test_a_remedied_adapter_is_examined_beside_the_arrived_one(self, ledger: Ledger) -> None:
         record = ledger.open_review(ARRIVED, CONTEXT)
