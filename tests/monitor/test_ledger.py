@@ -8,6 +8,7 @@ import subprocess
 import sys
 import textwrap
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -20,7 +21,7 @@ from guards.errors import Permanent, Retryable
 from guards.interface import Memory
 from guards.judges.interface import Judgement
 from monitor.ledger import Ledger, LedgerConflict, LedgerUnusable, LedgerUnwritable, utc_now
-from monitor.review import Context, RemedyFailure, Review
+from monitor.review import Context, Place, RemedyFailure, Review
 from policies.decide import Decision, Reason
 from policies.findings import Defect, Exhibit, Finding, Inconclusive, Result
 
@@ -232,6 +233,7 @@ class TestPlacements:
         with Ledger(path) as after:
             (placement,) = after.unfinished_placements()
             assert (placement.review, placement.digest, placement.place) == (record.id, ARRIVED.digest, "promoted")
+            assert after.resume_review(record.id).recall_placement(ARRIVED.digest) == placement
             assert after.placements("promoted") == []
             assert after.reviews()[0].arrival.place is None
             after.resume_review(placement.review).finish_placement(placement.digest)
@@ -249,7 +251,8 @@ class TestPlacements:
             record.begin_placement(ARRIVED.digest, "quarantined")
 
     def test_of_each_adapter_its_last_placement_counts(self, ledger: Ledger, clock: Clock) -> None:
-        for decision, place in ((PROMOTE, "promoted"), (QUARANTINE, "quarantined")):
+        steps: list[tuple[Decision, Place]] = [(PROMOTE, "promoted"), (QUARANTINE, "quarantined")]
+        for decision, place in steps:
             record = ledger.open_review(ARRIVED, CONTEXT)
             record.record_decision(ARRIVED.digest, decision)
             record.begin_placement(ARRIVED.digest, place)
@@ -358,6 +361,16 @@ class TestSearching:
         with Ledger(path, read_only=True) as reader:
             assert reader.reviews() == [review]
 
+    def test_a_reader_manages_in_a_folder_that_cannot_be_written(
+        self, path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        with Ledger(path) as ledger:
+            review = finished_review(ledger)
+        monkeypatch.setattr("monitor.ledger_database.os.access", lambda *_: False)
+        with Ledger(path, read_only=True) as reader:
+            assert reader.reviews() == [review]
+            assert sorted(file.name for file in path.parent.iterdir()) == ["ledger.db"]
+
 
 any_text = st.text(st.characters(codec=None, exclude_categories=()), max_size=12)
 valid_text = st.text(max_size=12)
@@ -395,7 +408,7 @@ exhibits = st.builds(
     scores=st.none(),
     weight=st.floats(-1, 1),
 )
-shared = settings(max_examples=12, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+shared = settings(max_examples=10, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 
 
 class TestMemory:
@@ -442,6 +455,16 @@ class TestMemory:
         ledger.keep_answers("model", answers)
         assert ledger.recall_answers("model", list(answers)) == answers
         assert ledger.recall_answers("model", []) == {}
+
+    def test_threads_keep_at_once_and_lose_nothing(self, ledger: Ledger) -> None:
+        def keep(thread: int) -> None:
+            for number in range(10):
+                ledger.keep_answers("model", {f"{thread} {number}": "answer", "the same": str(thread)})
+
+        with ThreadPoolExecutor(4) as threads:
+            list(threads.map(keep, range(4)))
+        keys = [f"{thread} {number}" for thread in range(4) for number in range(10)]
+        assert len(ledger.recall_answers("model", [*keys, "the same"])) == 41
 
 
 def python(code: str, path: Path) -> "subprocess.Popen[str]":
