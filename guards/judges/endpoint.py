@@ -8,14 +8,22 @@ from __future__ import annotations
 
 import email.utils
 import os
+import ssl
 import time
 from collections.abc import Callable, Sequence
-from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
+from concurrent.futures import FIRST_EXCEPTION, Future, ThreadPoolExecutor, wait
 from typing import Any, TypeAlias
 from urllib.parse import urlsplit
 
 import httpx
-from tenacity import RetryCallState, Retrying, retry_if_exception_type, stop_after_attempt, wait_exponential_jitter
+from tenacity import (
+    RetryCallState,
+    Retrying,
+    retry_if_exception_type,
+    stop_after_attempt,
+    wait_exponential,
+    wait_random,
+)
 
 from guards.errors import JudgeUnreachable, Permanent
 from guards.judges.abort import Abort
@@ -28,6 +36,8 @@ MAX_WAIT_SECONDS = 30.0
 """Longest pause between two attempts, whatever Retry-After asks for: a judge must not park a review for hours."""
 CONNECT_SECONDS = 10.0
 """Longest wait for a connection, where the reply's own timeout is not shorter."""
+POLL_SECONDS = 0.5
+"""Longest time that Ctrl-C goes unnoticed."""
 
 Body: TypeAlias = dict[str, Any]
 
@@ -64,7 +74,8 @@ class Endpoint:
         self._concurrency = concurrency
         self._transport = transport
         self._sleep = sleep
-        self._tls = httpx.create_ssl_context()
+        # Certificates take a tenth of a second to load; plain http gets a context that trusts nobody.
+        self._tls = httpx.create_ssl_context() if parts.scheme == "https" else ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
         # A proxy from the environment is for the world outside; this machine is reached directly.
         self._use_proxies = parts.hostname not in ("localhost", "127.0.0.1", "::1")
 
@@ -83,9 +94,7 @@ class Endpoint:
         with self._client() as client:
             try:
                 asked = [pool.submit(self._ask, client, body, abort) for body in bodies]
-                finished, _ = wait(asked, return_when=FIRST_EXCEPTION)
-                for future in finished:
-                    future.result()
+                _until_finished(asked)
                 return [future.result() for future in asked]
             except BaseException:
                 # Also KeyboardInterrupt: whoever waits for a socket or a pause is woken, then joined.
@@ -172,7 +181,18 @@ class Endpoint:
         return text.replace(self._secret, "…") if self._secret else text
 
 
-_backoff = wait_exponential_jitter(initial=0.5, max=MAX_WAIT_SECONDS, jitter=0.5)
+def _until_finished(asked: Sequence[Future[Completion]]) -> None:
+    """Wait for all, or raise the first exception of any."""
+    while True:
+        # In short waits: a signal that another thread happened to receive is noticed only between two of them.
+        finished, unfinished = wait(asked, timeout=POLL_SECONDS, return_when=FIRST_EXCEPTION)
+        for future in finished:
+            future.result()
+        if not unfinished:
+            return
+
+
+_backoff = wait_exponential(multiplier=0.5, max=MAX_WAIT_SECONDS) + wait_random(0, 0.5)
 
 
 def _pause(state: RetryCallState) -> float:
