@@ -24,7 +24,7 @@ for pattern in patterns:
 """
 
 
-def pattern_fault(patterns: Sequence[str], names: Sequence[str], seconds: float = SECONDS) -> str | None:
+def pattern_fault(patterns: Sequence[str], names: Sequence[str]) -> str | None:
     """Say in one line why loading would fail or hang on these patterns, or None where it would not.
 
     A regular expression can take exponential time (``(a+)+$``), and Python cannot interrupt one in its own process.
@@ -37,11 +37,11 @@ def pattern_fault(patterns: Sequence[str], names: Sequence[str], seconds: float 
             input=json.dumps([list(patterns), list(names)]),
             capture_output=True,
             text=True,
-            timeout=seconds,
+            timeout=SECONDS,
             check=False,
         )
     except subprocess.TimeoutExpired:
-        return f"takes more than {seconds:g} s to match the base's module names; list the modules by name instead"
+        return f"takes more than {SECONDS:g} s to match the base's module names; list the modules by name instead"
     if child.returncode == 0:
         return None
     return "is no valid regular expression; list the modules by name instead"

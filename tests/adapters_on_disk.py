@@ -72,7 +72,13 @@ def trained_adapter(folder: Path, seed: int = 0, **lora: Any) -> Path:
     """An adapter that real PEFT made of the tiny Gemma3, its pairs random as if trained."""
     from peft import LoraConfig, get_peft_model
 
-    settings = {"r": 4, "lora_alpha": 8, "target_modules": ["q_proj", "v_proj", "fc1"], "init_lora_weights": False}
+    settings = {
+        "task_type": "CAUSAL_LM",
+        "r": 4,
+        "lora_alpha": 8,
+        "target_modules": ["q_proj", "v_proj", "fc1"],
+        "init_lora_weights": False,
+    }
     base = random_gemma()
     base.name_or_path = BASE_NAME
     with warnings.catch_warnings():

@@ -199,7 +199,9 @@ def test_a_kill_while_staging_leaves_at_most_an_orphan_that_the_next_run_sweeps(
     assert names(staging) == [adapter.digest]
 
 
-def test_a_copy_left_open_by_a_kill_is_locked_when_it_is_placed_again(source: Path, staging: Path, tmp_path: Path) -> None:
+def test_a_copy_left_open_by_a_kill_is_locked_when_it_is_placed_again(
+    source: Path, staging: Path, tmp_path: Path
+) -> None:
     adapter = stage(source, staging)
     promoted = place(adapter, tmp_path / "promoted")
     promoted.path.chmod(0o755)
