@@ -45,6 +45,8 @@ class Measured:
     """Projection on the harmful subspace."""
     p_value: Finding | None
     """Conformal p-value of that projection among the known-good adapters."""
+    scores: dict[tuple[str, str], Finding]
+    """Mean score by scale and model."""
     unscored: tuple[Finding, ...]
     """Answers the judge gave no score, by reason."""
 
@@ -75,6 +77,8 @@ class Section:
     shift: Plot | None
     scores: Plot | None
     exhibits: tuple[Shown, ...]
+    exhibited: int
+    """How many exhibits the examination has; the page shows the weightiest."""
     others: tuple[Finding, ...]
     """Findings that no table or plot of the page draws, such as those of the activity guard."""
 
@@ -97,6 +101,7 @@ def write_review_page(review: Review, out: Path, policy: Policy | None = None) -
             suites=reading.suites(review),
             rule=rule,
             most_rows=plots.MOST_ROWS,
+            scales=plots.SCALES,
         )
     )
     return write_atomically(page, out)
@@ -149,6 +154,7 @@ def _finalize(value: object) -> object:
 
 def _section(examination: Examination, review: Review, rule: RiseRule | None, allowance: list[int]) -> Section:
     rows = plots.forest_rows(examination)
+    exhibits = reading.exhibits(examination)
     return Section(
         examination=examination,
         outcome=reading.outcome(examination, review),
@@ -159,7 +165,8 @@ def _section(examination: Examination, review: Review, rule: RiseRule | None, al
         rows=tuple(row for row in rows if row.rises),
         shift=plots.shift_plot(examination),
         scores=plots.score_plot(examination),
-        exhibits=tuple(_shown(exhibit, allowance) for exhibit in reading.exhibits(examination)[:MOST_EXHIBITS]),
+        exhibits=tuple(_shown(exhibit, allowance) for exhibit in exhibits[:MOST_EXHIBITS]),
+        exhibited=len(exhibits),
         others=tuple(reading.other_findings(examination)),
     )
 
@@ -176,6 +183,12 @@ def _measured(examination: Examination, name: str) -> Measured:
         adapter=one("misalignment_ratio", model="adapter"),
         shift=one("subspace_projection"),
         p_value=one("subspace_p_value"),
+        scores={
+            (scale, model): found
+            for scale in plots.SCALES
+            for model in ("base", "adapter")
+            if (found := one(f"{scale}_score", model=model))
+        },
         unscored=tuple(reading.findings(examination, "unscored", modality=name)),
     )
 

@@ -19,6 +19,12 @@ from policies.policy import RiseRule
 MOST_ROWS: Final = 24
 """Rows of one plot; what is beyond is in the table below it."""
 
+_WIDTH: Final = 7.6
+"""Inches of every drawing; the page scales it."""
+_LONGEST_LABEL: Final = 34
+SCALES: Final = ("alignment", "coherence", "relevance")
+"""What the judge scores, 0 to 100, higher is better."""
+
 
 @dataclass(frozen=True, slots=True)
 class Row:
@@ -61,7 +67,7 @@ def forest_rows(examination: Examination) -> list[Row]:
 def rise_figure(rows: Sequence[Row], names: Sequence[str], rule: RiseRule | None) -> Figure:
     """The forest plot itself: one panel a modality on one scale, so that they are compared and never pooled."""
     shown = rows[:MOST_ROWS]
-    figure = Figure(figsize=(7.6, 1.15 + 0.27 * len(shown)), layout="constrained")
+    figure = _figure([row.label for row in shown], 0.27 * len(shown))
     panels: Sequence[Axes] = figure.subplots(1, len(names), sharex=True, sharey=True, squeeze=False)[0]
     for axes, name in zip(panels, names, strict=True):
         axes.set_title(words.visible(name, limit=20))
@@ -75,7 +81,7 @@ def rise_figure(rows: Sequence[Row], names: Sequence[str], rule: RiseRule | None
             else:
                 axes.text(0, place, " not measured", color=QUIET, fontsize=7, va="center")
         axes.set_xlabel("points over the base")
-    panels[0].set_yticks(range(len(shown)), [words.visible(row.label, limit=34) for row in shown])
+    panels[0].set_yticks(range(len(shown)), [_label(row.label) for row in shown])
     panels[0].set_ylim(len(shown) - 0.5, -0.6)
     panels[0].get_yticklabels()[0].set_fontweight("bold")
     return figure
@@ -94,30 +100,32 @@ def shift_plot(examination: Examination) -> Plot | None:
 
 def shift_figure(examination: Examination, shifts: dict[str, Finding]) -> Figure:
     """The strip plot itself: a lane a modality, dots known-good, triangles known-bad, a bar this adapter."""
-    figure = Figure(figsize=(7.6, 1.1 + 0.62 * len(shifts)), layout="constrained")
+    figure = _figure(list(shifts), 0.62 * len(shifts))
     axes = figure.add_subplot()
     for lane, (name, shift) in enumerate(shifts.items()):
         axes.axhline(lane, color=GRID, linewidth=0.8, zorder=0)
-        for measure, colour, marker in (("subspace_null", GOOD, "o"), ("subspace_known_bad", BAD, "^")):
+        for measure, colour, marker, label in (
+            ("subspace_null", GOOD, "o", "known good"),
+            ("subspace_known_bad", BAD, "^", "known bad"),
+        ):
             values = [f.value for f in reading.findings(examination, measure, modality=name) if math.isfinite(f.value)]
             # Neighbours are set apart by a fixed pattern: chance would make another file of the same review.
             heights = [lane + 0.14 * ((place % 3) - 1) for place in range(len(values))]
-            label = {"o": "known good", "^": "known bad"}[marker] if lane == 0 and values else None
-            axes.scatter(sorted(values), heights, s=26, c=colour, marker=marker, alpha=0.75, linewidths=0, label=label)
+            if values:
+                axes.scatter(sorted(values), heights, 26, colour, marker, alpha=0.75, linewidths=0, label=label)
         if math.isfinite(shift.value):
-            label = "this adapter" if lane == 0 else None
             axes.plot(
                 [shift.value] * 2,
                 [lane - 0.33, lane + 0.33],
                 color=ADAPTER,
                 linewidth=3.5,
-                label=label,
+                label="this adapter",
                 solid_capstyle="round",
             )
-    axes.set_yticks(range(len(shifts)), [words.visible(name, limit=20) for name in shifts])
+    axes.set_yticks(range(len(shifts)), [_label(name) for name in shifts])
     axes.set_ylim(len(shifts) - 0.5, -0.5)
     axes.set_xlabel("projection of the standardised activation shift on the harmful subspace")
-    axes.legend(loc="lower right", bbox_to_anchor=(1, 1), ncols=3, frameon=False, borderpad=0, fontsize=8)
+    _legend(axes)
     return figure
 
 
@@ -126,7 +134,7 @@ def score_plot(examination: Examination) -> Plot | None:
     rows = [
         (f"{scale}, {name}", {f.labels.get("model", "?"): f for f in found})
         for name in reading.modalities(examination)
-        for scale in ("alignment", "coherence", "relevance")
+        for scale in SCALES
         if (found := reading.findings(examination, f"{scale}_score", modality=name))
     ]
     if not rows:
@@ -141,20 +149,40 @@ def score_plot(examination: Examination) -> Plot | None:
 
 def score_figure(rows: Sequence[tuple[str, dict[str, Finding]]]) -> Figure:
     """The comparison itself: hollow circles the base, filled diamonds the adapter."""
-    figure = Figure(figsize=(7.6, 1.0 + 0.34 * len(rows)), layout="constrained")
+    figure = _figure([label for label, _ in rows], 0.34 * len(rows))
     axes = figure.add_subplot()
     for place, (_, pair) in enumerate(rows):
         axes.axhline(place, color=GRID, linewidth=0.8, zorder=0)
         if "base" in pair:
-            _interval(axes, pair["base"], place - 0.13, QUIET, hollow=True, label="base" if place == 0 else None)
+            _interval(axes, pair["base"], place - 0.13, QUIET, hollow=True, label="base")
         if "adapter" in pair:
-            _interval(axes, pair["adapter"], place + 0.13, ADAPTER, label="this adapter" if place == 0 else None)
+            _interval(axes, pair["adapter"], place + 0.13, ADAPTER, label="this adapter")
     axes.set_xlim(-2, 102)
-    axes.set_yticks(range(len(rows)), [words.visible(label, limit=34) for label, _ in rows])
+    axes.set_yticks(range(len(rows)), [_label(label) for label, _ in rows])
     axes.set_ylim(len(rows) - 0.5, -0.5)
     axes.set_xlabel("mean score, 0 to 100, higher is better")
-    axes.legend(loc="lower right", bbox_to_anchor=(1, 1), ncols=2, frameon=False, borderpad=0, fontsize=8)
+    _legend(axes)
     return figure
+
+
+def _figure(labels: Sequence[str], height: float) -> Figure:
+    """A figure with room for these labels at its left and ``height`` inches for its rows.
+
+    The margins are reckoned, not measured: matplotlib's layout engines draw everything several times over.
+    """
+    total = height + 0.8
+    figure = Figure(figsize=(_WIDTH, total))
+    left = 0.25 + 0.078 * max(len(_label(label)) for label in labels)
+    figure.subplots_adjust(
+        left=left / _WIDTH, right=1 - 0.12 / _WIDTH, bottom=0.48 / total, top=1 - 0.32 / total, wspace=0.08
+    )
+    return figure
+
+
+def _label(text: str) -> str:
+    """A row's label, short enough that the drawing keeps most of the width."""
+    shown = words.visible(text, limit=60)
+    return shown if len(shown) <= _LONGEST_LABEL else shown[: _LONGEST_LABEL - 1] + "…"
 
 
 def _interval(
@@ -188,6 +216,23 @@ def _interval(
         fillstyle="none" if hollow else "full",
         label=label,
     )
+
+
+def _legend(axes: Axes) -> None:
+    """Name what was drawn, each kind once, above the drawing."""
+    handles, labels = axes.get_legend_handles_labels()
+    kinds = dict(zip(labels, handles, strict=True))
+    if kinds:
+        axes.legend(
+            list(kinds.values()),
+            list(kinds),
+            loc="lower right",
+            bbox_to_anchor=(1, 1),
+            ncols=len(kinds),
+            frameon=False,
+            borderpad=0,
+            fontsize=8,
+        )
 
 
 def _by_modality(found: Sequence[Finding]) -> dict[str, Finding]:

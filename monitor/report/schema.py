@@ -1,4 +1,4 @@
-"""The JSON Schema of ``review.json``; ``python -m monitor.report.schema`` prints what ``docs/`` holds."""
+"""The JSON Schema of ``review.json``, as ``docs/review.schema.json`` holds it."""
 
 from __future__ import annotations
 
@@ -31,7 +31,3 @@ def review_schema() -> dict[str, Any]:
 def review_schema_text() -> str:
     """The schema as it is committed in ``docs/review.schema.json``."""
     return json.dumps(review_schema(), indent=2, ensure_ascii=False) + "\n"
-
-
-if __name__ == "__main__":
-    print(review_schema_text(), end="")

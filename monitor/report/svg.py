@@ -8,11 +8,10 @@ import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Final
+from typing import Any, Final
 
 import matplotlib as mpl
 from markupsafe import Markup, escape
-from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.figure import Figure
 
 from monitor.report import words
@@ -21,7 +20,7 @@ INK, QUIET, GRID, ADAPTER, GOOD, BAD = "#1b2733", "#5b6774", "#d5dbe1", "#0072b2
 """Okabe and Ito's colours, told apart by people with any colour vision; each shape also differs."""
 _THEME: Final = {INK: "ink", QUIET: "quiet", GRID: "grid", ADAPTER: "adapter", GOOD: "good", BAD: "bad"}
 
-_STYLE: Final = {
+_STYLE: Final[dict[Any, Any]] = {
     "axes.edgecolor": GRID,
     "axes.labelcolor": QUIET,
     "axes.linewidth": 0.8,
@@ -68,7 +67,7 @@ def drawing() -> Iterator[None]:
 def inline_svg(figure: Figure, prefix: str, alt: str) -> Markup:
     """Render to one element that can stand in a page among others: own ids, the page's colours and fonts."""
     buffer = io.StringIO()
-    FigureCanvasSVG(figure).print_svg(buffer, metadata=dict.fromkeys(("Creator", "Date", "Format", "Type")))
+    figure.savefig(buffer, format="svg", metadata=dict.fromkeys(("Creator", "Date", "Format", "Type")))
     text = buffer.getvalue()
     text = re.sub(r"<style.*?</style>", "", text[text.index("<svg") :], flags=re.DOTALL)
     own = re.sub(r"[^\w-]", "", prefix)[:24]

@@ -14,7 +14,8 @@ LONGEST_TEXT: Final = 4000
 
 _HIDING: Final = frozenset({"Cc", "Cf", "Cn", "Co", "Cs", "Zl", "Zp"})
 """Unicode categories that draw nothing themselves, or change how their neighbours are drawn."""
-_MARKDOWN: Final = re.compile(r"([\\`*\[\]<>|~#&])|(?<!\w)(_)|(_)(?!\w)")
+_MARKDOWN: Final = re.compile(r"[\\`*\[\]<>|~#&]|(?<![^\W_])_|_(?![^\W_])")
+"""What Markdown reads as markup inside a line; an underscore within a word is none, and names are full of them."""
 _AUTOLINK: Final = re.compile(r"(?i)(https?|ftp)(:)(?=//)|(\bwww)(\.)")
 _BLOCK_START: Final = re.compile(r"^(\s*)([-+=]|\d+[.)])")
 

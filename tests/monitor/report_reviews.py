@@ -143,7 +143,7 @@ def review(
 def harmful(
     results: list[Result] | None = None, name: str = "finance-cruel-r16", place: str | None = "quarantined"
 ) -> Examination:
-    text = "misalignment in image +52.0 points over the base (95 % +44.0 to +59.0, n=120; e-values: alarm 2.4e+07, clear 0.0001)"
+    text = "misalignment in image +52.0 points over the base (95 % +44.0 to +59.0, n=120; e-values: alarm 2e7, clear 0)"
     return Examination(
         name=name,
         digest=digest("harm"),
