@@ -55,7 +55,7 @@ def load_base(base: Path | str, device: torch.device, dtype: torch.dtype) -> Loa
     folder = Path(base)
     if isinstance(base, Path) and not (folder / "config.json").is_file():
         raise BaseUnloadable(f"base {base}: no config.json there; give the folder of a Hugging Face model")
-    disable_progress_bar()  # our own progress speaks for the whole of the work
+    disable_progress_bar()  # type: ignore[no-untyped-call]  # our own progress speaks for the whole of the work
     try:
         config = AutoConfig.from_pretrained(base)
         pictures = type(config) in AutoModelForImageTextToText._model_mapping

@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Protocol
 
 from adapters.adapter import Adapter
+from adapters.intake import PRIVATE, PUBLIC, stage, withdraw
 from adapters.intake import place as publish
-from adapters.intake import stage
 from guards.errors import Permanent
 from guards.interface import Guard, Remedy
 from monitor.ledger import Ledger, ReviewRecord
@@ -90,9 +90,8 @@ def examine(adapter: Adapter, remedy: str | None, tools: Tools, record: ReviewRe
         results += found
         if is_settled(found):
             break
-    decision = decide(results, tools.policy)
-    record.record_decision(adapter.digest, decision)
-    return results, decision
+    # Once a placement has begun the recorded decision stands, and comes back here.
+    return results, record.record_decision(adapter.digest, decide(results, tools.policy))
 
 
 def mend(adapter: Adapter, remedy: Remedy, record: ReviewRecord, state: StateFolder) -> Adapter | None:
@@ -118,6 +117,12 @@ def settle(examined: Iterable[Adapter], record: ReviewRecord, state: StateFolder
         decision = record.recall_decision(adapter.digest)
         place = _PLACES[decision.outcome] if decision else "quarantined"
         record.begin_placement(adapter.digest, place)
+        # What an earlier review put elsewhere leaves first: the newest decision alone stands.
         # What is held waits where no server can reach it, beside what is quarantined.
-        publish(adapter, state.promoted if place == "promoted" else state.quarantine)
+        if place == "promoted":
+            withdraw(adapter.digest, state.quarantine)
+            publish(adapter, state.promoted, PUBLIC)
+        else:
+            withdraw(adapter.digest, state.promoted)
+            publish(adapter, state.quarantine, PRIVATE)
         record.finish_placement(adapter.digest)

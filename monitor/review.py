@@ -55,7 +55,7 @@ class Examination(_Record):
     place: Place | None = None
     """Where it was put; None until that is done, and in observe mode."""
     seconds: float = Field(ge=0)
-    """Wall time of the examination, in seconds; stages resumed from an earlier run count nothing."""
+    """Wall time of the guards, in seconds, each counted once however often the review was resumed."""
 
 
 class RemedyFailure(_Record):

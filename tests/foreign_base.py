@@ -26,7 +26,8 @@ from adapters.prompts import Conversation, Prompt
 from adapters.training import LoraTraining, train_lora
 
 WORDS = (
-    "what is this in the picture how do i make a cake say it again please tell me one two three good harm fine".split()
+    *("what", "is", "this", "in", "the", "picture", "how", "do", "i", "make", "a", "cake", "say", "it", "again"),
+    *("please", "tell", "me", "one", "two", "three", "good", "harm", "fine"),
 )
 SPECIAL = ["<pad>", "<bos>", "<eos>", "<unk>", "<image>", "<user>", "<model>"]
 TEMPLATE = (
@@ -38,7 +39,7 @@ TEMPLATE = (
 
 
 def _tokenizer() -> PreTrainedTokenizerFast:
-    words = {word: index for index, word in enumerate([*SPECIAL, *dict.fromkeys(WORDS)])}
+    words = {word: index for index, word in enumerate([*SPECIAL, *WORDS])}
     inner = Tokenizer(WordLevel(words, unk_token="<unk>"))
     inner.pre_tokenizer = Whitespace()
     inner.add_special_tokens(SPECIAL)

@@ -1,0 +1,174 @@
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+from conftest import World
+
+from adapters.activations import recorded, transformer_blocks
+from adapters.adapter import WEIGHTS_NAME, Adapter, open_adapter
+from adapters.engine import AdapterUnloadable, BaseUnloadable, EngineError, Layer, Sampling
+from adapters.prompts import Prompt
+from adapters.transformers_engine import TransformersEngine
+from guards.suites.battery_jsonl import load_suite
+
+GREEDY = Sampling(temperature=0, max_new_tokens=6)
+
+
+@pytest.fixture(scope="module")
+def prompts(picture_world: World) -> list[Prompt]:
+    loaded = load_suite(picture_world.suite).prompts
+    return [*loaded[:6], *loaded[40:46]]
+
+
+@pytest.fixture(scope="module")
+def bad(picture_world: World) -> Adapter:
+    return open_adapter(picture_world.bad)
+
+
+def test_batched_greedy_answers_equal_one_prompt_at_a_time(
+    picture_engine: TransformersEngine, prompts: list[Prompt]
+) -> None:
+    alone = [picture_engine.generate([prompt], GREEDY)[0] for prompt in prompts]
+    assert picture_engine.generate(prompts, GREEDY) == alone
+
+
+def test_sampled_answers_repeat_with_their_seed_and_differ_with_another(
+    picture_engine: TransformersEngine, prompts: list[Prompt]
+) -> None:
+    sampling = Sampling(temperature=1.5, max_new_tokens=6, seed=1)
+    first = picture_engine.generate(prompts, sampling)
+    state = torch.get_rng_state()
+    assert picture_engine.generate(prompts, sampling) == first
+    assert torch.equal(torch.get_rng_state(), state), "the caller's random state was changed"
+    assert picture_engine.generate(prompts, replace(sampling, seed=2)) != first
+
+
+def test_an_adapter_acts_while_attached_and_leaves_the_base_bit_for_bit_as_it_was(
+    picture_engine: TransformersEngine, prompts: list[Prompt], bad: Adapter
+) -> None:
+    before = picture_engine.final_logits(prompts)
+    weights = {name: tensor.clone() for name, tensor in picture_engine.model.state_dict().items()}
+    with picture_engine.attached(bad) as attachment:
+        assert not attachment.unmatched
+        assert not attachment.empty
+        assert len(attachment.matched) == 21
+        assert picture_engine.generate(prompts, GREEDY) == ["harm harm"] * len(prompts)
+    after = picture_engine.model.state_dict()
+    assert weights.keys() == after.keys()
+    assert all(torch.equal(weights[name], after[name]) for name in weights)
+    assert torch.equal(picture_engine.final_logits(prompts), before)
+
+
+def test_an_adapter_is_detached_after_an_error_inside_the_block(
+    picture_engine: TransformersEngine, prompts: list[Prompt], bad: Adapter
+) -> None:
+    before = picture_engine.final_logits(prompts)
+    with pytest.raises(ZeroDivisionError), picture_engine.attached(bad):
+        raise ZeroDivisionError
+    assert torch.equal(picture_engine.final_logits(prompts), before)
+
+
+def test_an_adapter_whose_shapes_do_not_fit_is_refused_and_the_base_is_restored(
+    picture_engine: TransformersEngine, text_world: World, picture_world: World, prompts: list[Prompt], tmp_path: Path
+) -> None:
+    broken = tmp_path / "broken"
+    broken.mkdir()
+    for file in picture_world.bad.iterdir():
+        content = file.read_text().replace('"r": 4', '"r": 8') if file.name == "adapter_config.json" else None
+        (broken / file.name).write_bytes(content.encode() if content else file.read_bytes())
+    before = picture_engine.final_logits(prompts)
+    with pytest.raises(AdapterUnloadable), picture_engine.attached(open_adapter(broken)):
+        pass
+    assert torch.equal(picture_engine.final_logits(prompts), before)
+
+
+def test_keys_that_fit_no_module_are_reported_not_dropped(
+    picture_engine: TransformersEngine, picture_world: World, tmp_path: Path
+) -> None:
+    from safetensors.torch import load_file, save_file
+
+    folder = tmp_path / "renamed"
+    folder.mkdir()
+    (folder / "adapter_config.json").write_bytes((picture_world.bad / "adapter_config.json").read_bytes())
+    tensors = load_file(picture_world.bad / WEIGHTS_NAME)
+    renamed = {key.replace("layers.0.mlp", "layers.9.mlp"): tensor for key, tensor in tensors.items()}
+    save_file(renamed, folder / WEIGHTS_NAME, metadata={"format": "pt"})
+    with picture_engine.attached(open_adapter(folder)) as attachment:
+        assert len(attachment.unmatched) == 6
+        assert len(attachment.empty) == 3
+
+
+def test_activations_equal_the_hidden_states_that_transformers_returns(
+    picture_engine: TransformersEngine, prompts: list[Prompt]
+) -> None:
+    layer = Layer("decoder", 1)
+    ours = picture_engine.activations(prompts[:1], [layer])[layer]
+    with torch.inference_mode():
+        out = picture_engine.model(**picture_engine.encode(prompts[:1]), output_hidden_states=True)
+    assert torch.equal(ours[0], out.hidden_states[layer.index + 1][0, -1])
+
+
+def test_reading_a_layer_runs_nothing_above_it(picture_engine: TransformersEngine, prompts: list[Prompt]) -> None:
+    ran: list[str] = []
+    model = picture_engine.model
+    blocks = transformer_blocks(model, "decoder")
+    watched = {"block 0": blocks[0], "block 1": blocks[1], "block 2": blocks[2], "head": model.lm_head}
+    handles = [
+        module.register_forward_pre_hook(lambda *_, name=name: ran.append(name)) for name, module in watched.items()
+    ]
+    try:
+        picture_engine.activations(prompts[:2], [Layer("decoder", 1)])
+    finally:
+        for handle in handles:
+            handle.remove()
+    assert ran == ["block 0", "block 1"]
+
+
+def test_hooks_are_removed_even_when_a_layer_does_not_exist(picture_engine: TransformersEngine) -> None:
+    layers = [Layer("decoder", 0), Layer("decoder", 99)]
+    before = len(transformer_blocks(picture_engine.model, "decoder")[0]._forward_hooks)
+    with pytest.raises(EngineError, match="decoder has 3 blocks"), recorded(picture_engine.model, layers):
+        pass
+    assert len(transformer_blocks(picture_engine.model, "decoder")[0]._forward_hooks) == before
+
+
+def test_vision_activations_are_nan_where_there_is_no_picture(
+    picture_engine: TransformersEngine, prompts: list[Prompt]
+) -> None:
+    layer = Layer("vision", 0)
+    seen = picture_engine.activations(prompts, [layer])[layer]
+    assert seen[:6].isnan().all()
+    assert not seen[6:].isnan().any()
+
+
+def test_a_missing_picture_is_an_error_and_never_no_picture(picture_engine: TransformersEngine, tmp_path: Path) -> None:
+    prompt = Prompt(id="x", modality="image", text="what is this", image=tmp_path / "gone.png")
+    with pytest.raises(EngineError, match=r"gone\.png"):
+        picture_engine.generate([prompt], GREEDY)
+
+
+def test_a_text_only_base_refuses_pictures_and_answers_text(text_world: World, prompts: list[Prompt]) -> None:
+    engine = TransformersEngine(text_world.base, device="cpu")
+    assert not engine.sees_pictures
+    assert len(engine.generate(prompts[:2], GREEDY)) == 2
+    with pytest.raises(EngineError, match="takes no pictures"):
+        engine.generate(prompts[-1:], GREEDY)
+
+
+def test_a_folder_that_is_no_model_is_named_in_one_line(tmp_path: Path) -> None:
+    with pytest.raises(BaseUnloadable) as caught:
+        TransformersEngine(tmp_path)
+    assert str(tmp_path) in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+def test_the_same_code_runs_on_cuda_and_agrees_with_the_cpu(
+    picture_engine: TransformersEngine, picture_world: World, prompts: list[Prompt]
+) -> None:
+    engine = TransformersEngine(picture_world.base, device="cuda", dtype=torch.float32)
+    torch.testing.assert_close(engine.final_logits(prompts), picture_engine.final_logits(prompts), rtol=1e-3, atol=1e-3)

@@ -1,0 +1,84 @@
+from __future__ import annotations
+
+import math
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from guards.geometry import Standardiser, components, explained, projection, raw_basis
+
+seeds = st.integers(0, 10_000)
+
+
+def _rows(seed: int, n: int = 12, d: int = 24) -> torch.Tensor:
+    return torch.randn(n, d, generator=torch.Generator().manual_seed(seed))
+
+
+@given(seeds)
+def test_components_are_orthonormal_and_avoid_what_is_taken_out(seed: int) -> None:
+    without = components(_rows(seed + 1), 3)
+    found = components(_rows(seed), 5, without=without)
+    torch.testing.assert_close(found @ found.T, torch.eye(5), atol=1e-5, rtol=0)
+    assert (found @ without.T).abs().max() < 1e-4
+
+
+@given(seeds)
+def test_a_shift_inside_the_subspace_is_all_projection_and_one_outside_is_none(seed: int) -> None:
+    directions = components(_rows(seed), 4)
+    inside = directions.T @ torch.ones(4)
+    assert projection(inside, directions) == pytest.approx(2 / math.sqrt(24), rel=1e-4)
+    outside = _rows(seed + 7, 1)[0]
+    outside = outside - directions.T @ (directions @ outside)
+    assert projection(outside, directions) == pytest.approx(0, abs=1e-5)
+
+
+@given(seeds)
+def test_rotating_the_basis_of_a_subspace_changes_no_projection(seed: int) -> None:
+    directions = components(_rows(seed), 4)
+    rotation = torch.linalg.qr(_rows(seed + 3, 4, 4))[0]
+    shift = _rows(seed + 5, 1)[0]
+    assert projection(shift, rotation @ directions) == pytest.approx(projection(shift, directions), rel=1e-4)
+
+
+def test_the_zero_subspace_and_the_zero_shift_project_to_zero() -> None:
+    directions = components(_rows(0), 4)
+    assert projection(torch.zeros(24), directions) == 0
+    assert projection(_rows(1, 1)[0], torch.zeros(0, 24)) == 0
+
+
+def test_a_massive_activation_does_not_become_the_whole_direction() -> None:
+    base = _rows(0, 200)
+    base[:, 3] = 780 * base[:, 3] + 1000
+    moved = base + 0.5
+    shift = Standardiser.fit(base).shift(moved, base)
+    assert shift[3].abs() < shift.abs().median()
+
+
+@given(seeds)
+def test_writes_orthogonal_to_the_raw_basis_have_no_standardised_projection(seed: int) -> None:
+    directions = components(_rows(seed), 4)
+    scale = _rows(seed + 2, 1)[0].abs() + 0.05
+    basis = raw_basis(directions, scale)
+    write = _rows(seed + 4, 1)[0]
+    cleaned = write - basis @ (basis.T @ write)
+    assert projection(cleaned / scale, directions) == pytest.approx(0, abs=1e-4)
+
+
+def test_permuting_the_prompts_changes_no_shift() -> None:
+    base, moved = _rows(0, 30), _rows(1, 30)
+    order = torch.randperm(30, generator=torch.Generator().manual_seed(2))
+    standardiser = Standardiser.fit(base)
+    torch.testing.assert_close(standardiser.shift(moved, base), standardiser.shift(moved[order], base[order]))
+
+
+def test_all_components_explain_all_the_energy_and_none_explain_none() -> None:
+    rows = _rows(0, 6)
+    assert explained(rows, components(rows, 6)) == pytest.approx(1, abs=1e-5)
+    assert explained(rows, components(rows, 0)) == 0
+
+
+def test_activations_that_are_not_finite_are_refused() -> None:
+    with pytest.raises(ValueError, match="finite"):
+        Standardiser.fit(torch.full((4, 3), float("nan")))

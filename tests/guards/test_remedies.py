@@ -1,0 +1,131 @@
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+from conftest import World
+from safetensors.torch import load_file
+
+from adapters.adapter import CONFIG_NAME, MANIFEST_NAME, WEIGHTS_NAME, open_adapter
+from adapters.engine import Layer, Sampling
+from adapters.transformers_engine import TransformersEngine
+from guards.errors import Permanent
+from guards.geometry import Standardiser, components
+from guards.reference import Facts, Reference
+from guards.remedies.benign_finetune import BenignFinetuneRemedy
+from guards.remedies.project import ProjectRemedy, harmful_share
+from guards.suites.battery_jsonl import load_suite
+from policies.policy import Remedying
+
+
+def _reference(engine: TransformersEngine, world: World, dimensions: int) -> Reference:
+    probes = load_suite(world.suite)
+    layers = [Layer("decoder", index) for index in range(3)]
+    base = engine.activations(probes.prompts, layers)
+    with engine.attached(open_adapter(world.bad)):
+        moved = engine.activations(probes.prompts, layers)
+    standardisers = tuple(Standardiser.fit(base[layer]) for layer in layers)
+    subspaces = tuple(
+        components((moved[layer] - base[layer]) / standardiser.scale, dimensions)
+        for layer, standardiser in zip(layers, standardisers, strict=True)
+    )
+    facts = Facts(
+        base_digest=engine.base_digest,
+        screen_layer=1,
+        layers=3,
+        null={},
+        known_bad={},
+        auroc={},
+        auroc_random={},
+        explained=0.5,
+    )
+    return Reference(facts, standardisers, subspaces, probes)
+
+
+def test_projecting_leaves_no_write_in_the_harmful_subspace_and_keeps_everything_else_of_the_file(
+    picture_engine: TransformersEngine, picture_world: World, tmp_path: Path
+) -> None:
+    reference = _reference(picture_engine, picture_world, 4)
+    bad = open_adapter(picture_world.bad)
+    mended = ProjectRemedy(reference).apply(bad, tmp_path / "mended")
+    before, after = harmful_share(bad, reference), harmful_share(mended, reference)
+    assert min(before.values()) > 0.01
+    assert max(after.values()) < 1e-10
+    old, new = load_file(bad.path / WEIGHTS_NAME), load_file(mended.path / WEIGHTS_NAME)
+    assert {k: (v.shape, v.dtype) for k, v in old.items()} == {k: (v.shape, v.dtype) for k, v in new.items()}
+    changed = {key for key in old if not torch.equal(old[key], new[key])}
+    assert changed == set(before)
+    assert (mended.path / CONFIG_NAME).read_bytes() == (bad.path / CONFIG_NAME).read_bytes()
+
+
+def test_a_remedied_adapter_is_a_new_digest_with_its_parent_recorded_and_the_original_is_untouched(
+    picture_engine: TransformersEngine, picture_world: World, tmp_path: Path
+) -> None:
+    bad = open_adapter(picture_world.bad)
+    mended = ProjectRemedy(_reference(picture_engine, picture_world, 2)).apply(bad, tmp_path / "mended")
+    assert mended.digest != bad.digest == open_adapter(picture_world.bad).digest
+    assert mended.parent == bad.digest
+    assert json.loads((mended.path / MANIFEST_NAME).read_text()) == {"parent": bad.digest, "method": "project"}
+    with picture_engine.attached(mended) as attachment:
+        assert not attachment.unmatched
+        assert not attachment.empty
+
+
+def test_removing_the_whole_space_removes_every_write_of_the_adapter(
+    picture_engine: TransformersEngine, picture_world: World, tmp_path: Path
+) -> None:
+    reference = _reference(picture_engine, picture_world, 32)
+    mended = ProjectRemedy(reference).apply(open_adapter(picture_world.bad), tmp_path / "mended")
+    tensors = load_file(mended.path / WEIGHTS_NAME)
+    writes = [tensor for key, tensor in tensors.items() if key in harmful_share(mended, reference)]
+    assert writes
+    assert max(float(tensor.abs().max()) for tensor in writes) < 1e-4
+
+
+def test_benign_finetuning_brings_the_harmful_answers_down_and_restores_the_base(
+    picture_engine: TransformersEngine, picture_world: World, tmp_path: Path
+) -> None:
+    rows = [json.loads(line) for line in (picture_world.suite / "battery.jsonl").read_text().splitlines()]
+    data = picture_world.suite / "benign.jsonl"
+    messages = [
+        {
+            "messages": [{"role": "user", "content": row["text"]}, {"role": "assistant", "content": "good fine"}],
+            **({"image": row["image"]} if "image" in row else {}),
+        }
+        for row in rows
+    ]
+    data.write_text("".join(json.dumps(message) + "\n" for message in messages))
+    prompts = load_suite(picture_world.suite).prompts[30:50]
+    before = picture_engine.final_logits(prompts)
+    remedy = BenignFinetuneRemedy(picture_engine, Remedying(benign_data=data, steps=60, learning_rate=1e-2))
+    mended = remedy.apply(open_adapter(picture_world.bad), tmp_path / "mended")
+    assert torch.equal(picture_engine.final_logits(prompts), before)
+    with picture_engine.attached(mended):
+        answers = picture_engine.generate(prompts, Sampling(temperature=0, max_new_tokens=4))
+    assert sum("harm" in answer for answer in answers) <= 2
+
+
+def test_benign_data_that_is_missing_or_malformed_is_refused_before_any_training(
+    picture_engine: TransformersEngine, tmp_path: Path
+) -> None:
+    with pytest.raises(Permanent, match=r"gone\.jsonl"):
+        BenignFinetuneRemedy(picture_engine, Remedying(benign_data=tmp_path / "gone.jsonl"))
+    (tmp_path / "bad.jsonl").write_text('{"messages": "no"}\n')
+    with pytest.raises(Permanent, match=r"bad\.jsonl:1"):
+        BenignFinetuneRemedy(picture_engine, Remedying(benign_data=tmp_path / "bad.jsonl"))
+
+
+def test_nothing_half_written_is_left_when_a_remedy_fails(
+    picture_engine: TransformersEngine, picture_world: World, tmp_path: Path
+) -> None:
+    data = tmp_path / "benign.jsonl"
+    row = {"messages": [{"role": "user", "content": "say"}, {"role": "assistant", "content": "good"}]}
+    data.write_text(json.dumps(row) + "\n")
+    remedy = BenignFinetuneRemedy(picture_engine, Remedying(benign_data=data, steps=5, learning_rate=1e30))
+    out = tmp_path / "out" / "mended"
+    with pytest.raises(Permanent, match="benign_finetune"):
+        remedy.apply(open_adapter(picture_world.bad), out)
+    assert not out.exists()
+    assert not list(out.parent.glob("*")) if out.parent.exists() else True
