@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Final
 from urllib.parse import quote
@@ -126,6 +127,7 @@ def write_index(entries: Sequence[SummaryEntry], out: Path, link: Callable[[Summ
     return write_atomically(page, out)
 
 
+@cache
 def _environment() -> Environment:
     environment = Environment(
         loader=PackageLoader("monitor.report"),

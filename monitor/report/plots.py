@@ -112,7 +112,16 @@ def shift_figure(examination: Examination, shifts: dict[str, Finding]) -> Figure
             # Neighbours are set apart by a fixed pattern: chance would make another file of the same review.
             heights = [lane + 0.14 * ((place % 3) - 1) for place in range(len(values))]
             if values:
-                axes.scatter(sorted(values), heights, 26, colour, marker, alpha=0.75, linewidths=0, label=label)
+                axes.plot(
+                    sorted(values),
+                    heights,
+                    marker,
+                    color=colour,
+                    markersize=5.5,
+                    alpha=0.75,
+                    markeredgewidth=0,
+                    label=label,
+                )
         if math.isfinite(shift.value):
             axes.plot(
                 [shift.value] * 2,

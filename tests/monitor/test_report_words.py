@@ -19,14 +19,14 @@ def inline_kinds(markdown: str) -> set[str]:
     return {child.type for token in RENDERER.parse(markdown) for child in token.children or []}
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=100, deadline=None)
 @given(SPICED)
 def test_what_is_shown_holds_no_character_that_hides_or_moves(text: str) -> None:
     shown = words.visible(text)
     assert not {unicodedata.category(character) for character in shown} & {"Cc", "Cf", "Cs", "Zl", "Zp"}
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=100, deadline=None)
 @given(SPICED)
 def test_escaped_prose_renders_as_plain_text_whatever_it_says(text: str) -> None:
     rendered = f"said: {words.markdown_prose(text)} end"
@@ -34,14 +34,14 @@ def test_escaped_prose_renders_as_plain_text_whatever_it_says(text: str) -> None
     assert inline_kinds(rendered) <= {"text", "text_special"}
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=100, deadline=None)
 @given(SPICED)
 def test_prose_alone_on_its_line_opens_no_block(text: str) -> None:
     rendered = RENDERER.parse(words.markdown_prose(text.strip()))
     assert {token.type for token in rendered} <= {"paragraph_open", "inline", "paragraph_close"}
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=100, deadline=None)
 @given(SPICED)
 def test_a_code_span_cannot_be_closed_by_what_is_in_it(text: str) -> None:
     rendered = f"name {words.markdown_code(text)} end"
