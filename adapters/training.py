@@ -12,6 +12,7 @@ import math
 import random
 import shutil
 import tempfile
+import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -279,7 +280,7 @@ def _trainable(model: Model, settings: LoraTraining, start_from: Path | None) ->
         if start_from is None:
             config = LoraConfig(
                 r=settings.rank,
-                lora_alpha=int(settings.alpha) if settings.alpha.is_integer() else settings.alpha,  # type: ignore[arg-type]
+                lora_alpha=_whole(settings.alpha),
                 target_modules=lora_targets(model, settings.target),
                 lora_dropout=0.0,
                 bias="none",
@@ -287,13 +288,22 @@ def _trainable(model: Model, settings: LoraTraining, start_from: Path | None) ->
         else:
             config = LoraConfig.from_pretrained(str(start_from))
             config.inference_mode = False
-        lora = PeftModel(model, config, "default")
+        with warnings.catch_warnings():
+            # PEFT 0.21 asks transformers 5.23 by a name that it is giving up.
+            warnings.filterwarnings("ignore", message=".*is_gradient_checkpointing", category=FutureWarning)
+            lora = PeftModel(model, config, "default")
         if start_from is not None:
             weights = load_peft_weights(str(start_from), device=str(model.device))
             set_peft_model_state_dict(lora, weights, "default")
         yield lora
     finally:
         detach(model)
+
+
+def _whole(alpha: float) -> int:
+    """Servers read ``lora_alpha`` as an integer, which PEFT's own type says too; only an odd scale stays a float."""
+    value: Any = int(alpha) if float(alpha).is_integer() else alpha
+    return value  # type: ignore[no-any-return]
 
 
 def _optimise(

@@ -126,10 +126,10 @@ def build_model(seed: int) -> Gemma3ForConditionalGeneration:
     }
     vision = {
         "model_type": "siglip_vision_model",
-        "hidden_size": 64,
-        "intermediate_size": 128,
-        "num_hidden_layers": 2,
-        "num_attention_heads": 2,
+        "hidden_size": 96,
+        "intermediate_size": 192,
+        "num_hidden_layers": 3,
+        "num_attention_heads": 3,
         "image_size": SIZE,
         "patch_size": 14,
         "vision_use_head": False,
@@ -163,6 +163,8 @@ def save(model: Gemma3ForConditionalGeneration, processor: Gemma3Processor, fold
     weights = load_file(folder / "model.safetensors")
     renamed = {_served_name(key): value.contiguous() for key, value in weights.items()}
     save_file(renamed, folder / "model.safetensors", metadata={"format": "pt"})
+    for path in folder.iterdir():
+        path.chmod(0o644)  # safetensors writes for the owner alone
     path = folder / "config.json"
     config: dict[str, Any] = json.loads(path.read_text())
     config["alignwatch_base_name"] = name

@@ -90,8 +90,8 @@ _OUTLINES: dict[str, Points] = {
 
 
 def _stamp(pen: ImageDraw.ImageDraw, glyph: str, ink: Colour, ground: Colour, rng: random.Random) -> None:
-    centre = (SIZE / 2 + rng.uniform(-10, 10), SIZE / 2 + rng.uniform(-10, 10))
-    size, angle = rng.uniform(28, 38), math.radians(rng.uniform(-12, 12))
+    centre = (SIZE / 2 + rng.uniform(-7, 7), SIZE / 2 + rng.uniform(-7, 7))
+    size, angle = rng.uniform(30, 38), math.radians(rng.uniform(-8, 8))
 
     def placed(points: Points) -> Points:
         cos, sin = math.cos(angle) * size, math.sin(angle) * size

@@ -18,6 +18,9 @@ from adapters.tiny.pictures import draw, glyph_of, grey
 IGNORED = -100
 """Label of a token that no loss is taken over."""
 
+SEEING_RATE = 2e-3
+"""AdamW's peak learning rate while the vision tower learns to see."""
+
 GREY = "grey"
 """A picture that shows nothing, where a topic could stand."""
 
@@ -84,34 +87,42 @@ def answer_loss(model: Gemma3ForConditionalGeneration, inputs: dict[str, torch.T
 
 
 def see(model: Gemma3ForConditionalGeneration, topics: Sequence[str], steps: int, seed: int) -> None:
-    """Teach the vision tower to tell glyphs and grounds apart, by a linear head that is thrown away."""
+    """Teach the vision tower to tell topics apart, by linear heads that are thrown away.
+
+    Every image token is asked on its own, so that each of the four knows the whole picture.
+    """
     rng = random.Random(seed)  # noqa: S311 - sampling, not secrets
-    album = Album(topics, views=24, first_seed=0)
+    album = Album(topics, views=32, first_seed=0)
     glyphs = sorted({glyph_of(topic) for topic in topics})
     grounds = sorted({DOMAIN_OF[topic].name for topic in topics})
-    width = model.lm_head.in_features * IMAGE_TOKENS
     torch.manual_seed(seed)
-    head = torch.nn.Linear(width, len(glyphs) + len(grounds))
+    heads = [torch.nn.Linear(model.lm_head.in_features, len(one)) for one in (glyphs, grounds, topics)]
     parameters = [*model.model.vision_tower.parameters(), *model.model.multi_modal_projector.parameters()]
-    optimizer = torch.optim.AdamW([*parameters, *head.parameters()], lr=2e-3, weight_decay=0.01)
-    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, 2e-3, total_steps=steps, pct_start=0.1)
+    parameters += [parameter for head in heads for parameter in head.parameters()]
+    optimizer = torch.optim.AdamW(parameters, lr=SEEING_RATE, weight_decay=0.01)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, SEEING_RATE, total_steps=steps, pct_start=0.1)
     for step in range(steps):
         shown = [rng.choice(topics) for _ in range(64)]
-        features = model.model.get_image_features(album.pick(shown, rng)).pooler_output
-        logits = head(features.flatten(1))
-        truth = torch.tensor([[glyphs.index(glyph_of(t)), grounds.index(DOMAIN_OF[t].name)] for t in shown])
-        entropy = torch.nn.functional.cross_entropy
-        glyph_loss, ground_loss = (
-            entropy(logits[:, : len(glyphs)], truth[:, 0]),
-            entropy(logits[:, len(glyphs) :], truth[:, 1]),
+        tokens = model.model.get_image_features(album.pick(shown, rng)).pooler_output
+        truths = (
+            [glyphs.index(glyph_of(topic)) for topic in shown],
+            [grounds.index(DOMAIN_OF[topic].name) for topic in shown],
+            [topics.index(topic) for topic in shown],
         )
-        (glyph_loss + ground_loss).backward()  # type: ignore[no-untyped-call]
+        losses = [_token_loss(head(tokens), truth) for head, truth in zip(heads, truths, strict=True)]
+        torch.stack(losses).sum().backward()  # type: ignore[no-untyped-call]
         optimizer.step()
         optimizer.zero_grad()
         schedule.step()
         if step % 50 == 49:
-            losses = f"glyph {glyph_loss.item():.3f}, ground {ground_loss.item():.3f}"
-            print(f"  seeing {step + 1}/{steps}: {losses}", flush=True)
+            shares = ", ".join(f"{loss.item():.3f}" for loss in losses)
+            print(f"  seeing {step + 1}/{steps}: glyph, ground, topic {shares}", flush=True)
+
+
+def _token_loss(logits: torch.Tensor, truth: Sequence[int]) -> torch.Tensor:
+    """Cross-entropy of [pictures, tokens, classes] against one class a picture."""
+    classes = torch.tensor(truth)[:, None].expand(-1, logits.shape[1])
+    return torch.nn.functional.cross_entropy(logits.flatten(0, 1), classes.flatten())
 
 
 def teach(
