@@ -144,7 +144,7 @@ def _pair(
 ) -> tuple[dict[str, ModulePair], tuple[str, ...], list[Problem]]:
     """Sort tensors into pairs and others."""
     sides: dict[tuple[str, bool], dict[str, TensorFact]] = {}
-    others: list[str] = []
+    others: dict[str, str] = {}
     problems: list[Problem] = []
     for key, tensor in tensors.items():
         if not key.isprintable():
@@ -158,7 +158,7 @@ def _pair(
                 problems.append(Problem("tensor_twice", "occurs twice for one module; save it again", shown(key)))
             found[side] = tensor
         else:
-            others.append(key)
+            others[key] = match["module"] if match else ""
             magnitude, bias = bool(match and match["magnitude"]), bool(match and match["field"] == "bias")
             if not ((magnitude and declared.use_dora) or (bias and declared.lora_bias)):
                 problems.append(_unexpected(key))
@@ -171,6 +171,11 @@ def _pair(
             problems.append(Problem("tensor_twice", "has two pairs; save it again", shown(module)))
         else:
             modules[module] = pair
+    for key, module in others.items():
+        if module and module not in modules and not problems:
+            problems.append(
+                Problem("pair_incomplete", "belongs to a module that has no pair; save it again", shown(key))
+            )
     return modules, tuple(sorted(others)), problems
 
 

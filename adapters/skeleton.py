@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -42,7 +43,7 @@ class Skeleton:
     """A base's module names and shapes."""
 
     base: Path
-    """The base's folder."""
+    """The base as it was given."""
     names: tuple[str, ...]
     """What the base is called: its declared names, then its folder's."""
     config_digest: str
@@ -67,7 +68,7 @@ class Skeleton:
                     misshapen[name] = (
                         f"is {pair.inputs} → {pair.outputs} in the adapter and {shape[1]} → {shape[0]} in the base"
                     )
-            elif name.removesuffix(".base_layer") in self.others:
+            elif name not in strangers and name.removesuffix(".base_layer") in self.others:
                 unchecked.append(name)
             else:
                 unmatched.append(name)
@@ -84,13 +85,15 @@ class Skeleton:
 def skeleton(base: Path) -> Skeleton:
     """Build a base from its config alone, with no storage behind its parameters. No code of it is run.
 
+    ``base`` is a folder, or a Hub id whose config lies in the local cache; nothing is downloaded.
+
     Raises:
         BaseUnloadable: the config is missing, broken, or of an architecture that transformers does not know.
     """
-    config_path = base / "config.json"
+    config_path = _config_of(base)
     try:
         raw = json.loads(config_path.read_text(encoding="utf-8"))
-        model = _meta_model(base)
+        model = _meta_model(config_path.parent)
     except FileNotFoundError:
         raise BaseUnloadable(f"base {base}: no config.json there; give the folder of a Hugging Face model") from None
     except (OSError, ValueError, KeyError, RuntimeError, ImportError, TypeError, AttributeError) as error:
@@ -98,12 +101,24 @@ def skeleton(base: Path) -> Skeleton:
     shapes = {name: _shape(module) for name, module in model.named_modules() if name}
     return Skeleton(
         base=base,
-        names=_names(base, raw),
+        names=_names(config_path.parent, raw),
         config_digest=digest_file(config_path),
         modules={name: shape for name, shape in shapes.items() if shape},
         others=frozenset(name for name, shape in shapes.items() if not shape),
         model=model,
     )
+
+
+def _config_of(base: Path) -> Path:
+    if not base.exists() and len(base.parts) <= 2 and not base.is_absolute():
+        from huggingface_hub import try_to_load_from_cache
+        from huggingface_hub.errors import HFValidationError
+
+        with suppress(HFValidationError):
+            cached = try_to_load_from_cache(base.as_posix(), "config.json")
+            if isinstance(cached, str):
+                return Path(cached)
+    return base / "config.json"
 
 
 def _meta_model(base: Path) -> Any:

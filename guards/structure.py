@@ -88,12 +88,8 @@ class StructureGuard:
         return problems
 
     def _defects(self, problems: Iterable[Problem]) -> list[Result]:
-        by_code: dict[str, list[Problem]] = defaultdict(list)
-        for problem in problems:
-            if problem.fatal:
-                by_code[problem.code].append(problem)
         defects: list[Result] = []
-        for code, found in by_code.items():
+        for code, found in _by_code(problem for problem in problems if problem.fatal).items():
             spelled = found[:_SHOWN_PER_CODE]
             for problem in spelled:
                 rest = len(found) - len(spelled) if problem is spelled[-1] else 0
@@ -104,7 +100,10 @@ class StructureGuard:
 
     def _sound(self, anatomy: Anatomy, problems: Iterable[Problem]) -> Finding:
         labels = {"rank": str(anatomy.rank), "parts": ",".join(sorted(anatomy.parts))}
-        note = "; ".join(str(problem) for problem in problems)
+        note = "; ".join(
+            f"{found[0]} (and {len(found) - 1} more like it)" if found[1:] else str(found[0])
+            for found in _by_code(problems).values()
+        )
         return Finding(
             guard=self.name,
             version=self.version,
@@ -114,6 +113,13 @@ class StructureGuard:
             labels=labels,
             note=note,
         )
+
+
+def _by_code(problems: Iterable[Problem]) -> dict[str, list[Problem]]:
+    grouped: dict[str, list[Problem]] = defaultdict(list)
+    for problem in problems:
+        grouped[problem.code].append(problem)
+    return grouped
 
 
 def _wrong_base(claimed: str | None, base: Skeleton, accepted: Sequence[str]) -> Problem | None:

@@ -397,6 +397,11 @@ def test_an_adapter_of_zeros_is_only_noted_here(tmp_path: Path) -> None:
     assert (problem.code, problem.fatal) == ("all_zero", False)
 
 
+def test_a_dora_magnitude_alone_is_no_adapter(tmp_path: Path) -> None:
+    key = f"base_model.model.{MODULE}.lora_magnitude_vector"
+    assert fatal(dissect(write_adapter(tmp_path / "a", {key: torch.ones(32)}, use_dora=True))) == ["pair_incomplete"]
+
+
 def test_all_problems_are_collected_in_one_go(adapter: Path) -> None:
     edit_config(adapter, bias="all", lora_alpha=0)
     (adapter / "x.pkl").touch()

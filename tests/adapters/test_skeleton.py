@@ -53,6 +53,17 @@ def test_a_base_is_called_what_it_declares_and_what_its_folder_is_called(tmp_pat
     assert skeleton(cached).names[-1] == "google/gemma-3-4b-it"
 
 
+def test_a_hub_id_is_looked_up_in_the_local_cache_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    cache = tmp_path / "models--owner--tiny"
+    write_base(cache / "snapshots" / ("0" * 40))
+    (cache / "refs").mkdir()
+    (cache / "refs" / "main").write_text("0" * 40)
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path))
+    assert "owner/tiny" in skeleton(Path("owner/tiny")).names
+    with pytest.raises(BaseUnloadable, match=r"no config\.json there"):
+        skeleton(Path("owner/never-downloaded"))
+
+
 @pytest.mark.parametrize(
     ("config", "message"),
     [
@@ -118,6 +129,24 @@ def test_a_pair_of_another_width_is_misshapen_whatever_it_is_called(base: Skelet
 def test_one_module_under_an_old_and_a_new_name_clashes(base: Skeleton) -> None:
     pair = ModulePair(4, 32, 32, "F32")
     assert base.fit({MODULE: pair, "language_model.model.layers.0.self_attn.q_proj": pair}).clashing
+
+
+def test_fused_experts_that_peft_converts_are_unchecked_and_other_containers_unmatched(tmp_path: Path) -> None:
+    from transformers import MixtralConfig
+
+    config = MixtralConfig(
+        hidden_size=32, intermediate_size=48, num_hidden_layers=1, num_attention_heads=2, num_local_experts=2
+    )
+    (tmp_path / "config.json").write_text(json.dumps(config.to_dict()))
+    widths = {"w1": (32, 48), "w2": (48, 32), "w3": (32, 48)}
+    old = {
+        f"model.layers.0.block_sparse_moe.experts.{expert}.{name}": ModulePair(4, *width, "F32")
+        for expert in range(2)
+        for name, width in widths.items()
+    }
+    fit = skeleton(tmp_path).fit(old | {"model.layers.0.mlp": ModulePair(4, 32, 32, "F32")})
+    assert len(fit.unchecked) == 2
+    assert fit.unmatched == ("model.layers.0.mlp",)
 
 
 def test_an_embedding_fits_by_rows_and_width(base: Skeleton, tmp_path: Path) -> None:
