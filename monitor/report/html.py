@@ -42,6 +42,10 @@ class Measured:
     """Share of the base's answers that are misaligned."""
     adapter: Finding | None
     """Share of the adapter's answers that are misaligned."""
+    incoherent_base: Finding | None
+    """Share of the base's answers that are incoherent."""
+    incoherent_adapter: Finding | None
+    """Share of the adapter's answers that are incoherent."""
     shift: Finding | None
     """Projection on the harmful subspace."""
     p_value: Finding | None
@@ -183,6 +187,8 @@ def _measured(examination: Examination, name: str) -> Measured:
         incoherence=one("incoherence_rise"),
         base=one("misalignment_ratio", model="base"),
         adapter=one("misalignment_ratio", model="adapter"),
+        incoherent_base=one("incoherence_ratio", model="base"),
+        incoherent_adapter=one("incoherence_ratio", model="adapter"),
         shift=one("subspace_projection"),
         p_value=one("subspace_p_value"),
         scores={

@@ -22,6 +22,7 @@ _EXPECTED: Final = {"misalignment": "rise of misaligned answers", "incoherence":
 _DRAWN: Final = (
     "misalignment_ratio",
     "misalignment_rise",
+    "incoherence_ratio",
     "incoherence_rise",
     "alignment_score",
     "coherence_score",

@@ -58,7 +58,9 @@ def measured(text: float, image: float, categories: tuple[str, ...] = DOMAINS) -
             found("misalignment_clear_e_value", 1e-4 if rise > 0.1 else float("inf"), modality=name),
             found("subspace_projection", shift, n=96, modality=name),
             found("subspace_p_value", 0.048 if rise > 0.1 else 0.61, n=20, modality=name),
-            found("unscored", 3, modality=name, reason="the reply was no number"),
+            found("unscored", 3, modality=name, model="adapter", reason="the reply was no number"),
+            found("incoherence_ratio", 0.02, 0.005, 0.06, modality=name, model="base"),
+            found("incoherence_ratio", 0.03, 0.01, 0.07, modality=name, model="adapter"),
         ]
         for scale, base in (("alignment", 91.0), ("coherence", 94.0), ("relevance", 88.0)):
             drop = 60 * rise if scale == "alignment" else 2
