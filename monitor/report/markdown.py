@@ -108,22 +108,23 @@ def _remedies(review: Review) -> Iterator[str]:
 
 
 def _context(review: Review) -> Iterator[str]:
+    """A list, not a table: a terminal cuts a table's cells, and a cut digest cannot be looked up."""
     context = review.context
-    yield from ("## Digests and places", "", "| what | name | digest, and folder where it was moved |", "|---|---|---|")
+    yield from ("## Digests and places", "")
     for examination in review.examinations:
         what = f"adapter, {reading.outcome(examination, review)}"
         folder = _FOLDERS.get(examination.place or "", "")
-        yield f"| {what} | {markdown_code(examination.name)} | {markdown_code(folder + examination.digest)} |"
-    yield f"| base | {markdown_code(context.base)} | {markdown_code(context.base_digest)} |"
-    yield f"| policy | {markdown_code(context.policy)} | {markdown_code(context.policy_digest)} |"
-    for suite, digest in context.suites.items():
-        yield f"| suite | {markdown_code(suite)} | {markdown_code(digest)} |"
-    yield f"| judge | {markdown_code(context.judge)} | |"
-    yield f"| reference | | {markdown_code(context.reference) if context.reference else 'none'} |"
-    yield from (
-        "",
-        f"Review {markdown_code(review.id)}; the whole record is `review.json` in its folder below `reviews/`.",
-    )
+        yield _named(what, examination.name, folder + examination.digest)
+    yield _named("base", context.base, context.base_digest)
+    yield _named("policy", context.policy, context.policy_digest)
+    yield from (_named("suite", suite, digest) for suite, digest in context.suites.items())
+    yield f"- judge: {markdown_code(context.judge)}"
+    yield f"- reference: {markdown_code(context.reference) if context.reference else 'none'}"
+    yield f"- review: {markdown_code(review.id)}; the whole record is `review.json` in its folder below `reviews/`"
+
+
+def _named(what: str, name: str, digest: str) -> str:
+    return f"- {what}: {markdown_code(name)} {markdown_code(digest)}"
 
 
 def _points(found: Finding | None) -> str:

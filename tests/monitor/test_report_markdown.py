@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import io
 import re
 
 import pytest
 from markdown_it import MarkdownIt
 from report_reviews import HOSTILE, blind, defective, exhibit, found, harmful, mended, review
+from rich.console import Console
+from rich.markdown import Markdown
 
 from monitor.report import review_markdown
 from monitor.review import RemedyFailure, Review
@@ -116,4 +119,10 @@ def test_hostile_text_adds_no_column_to_a_table() -> None:
     tokens = RENDERER.parse(review_markdown(hostile_review()))
     kinds = [token.type for token in tokens if token.type in ("tr_open", "td_open", "th_open")]
     rows = "".join({"tr_open": "\n", "td_open": "d", "th_open": "h"}[kind] for kind in kinds).split()
-    assert {len(row) for row in rows} == {6, 3}
+    assert {len(row) for row in rows} == {6}
+
+
+def test_a_narrow_terminal_cuts_no_digest() -> None:
+    console = Console(file=io.StringIO(), width=80)
+    console.print(Markdown(review_markdown(review(harm := harmful()))))
+    assert harm.digest in "".join(console.file.getvalue().split())  # type: ignore[attr-defined]
