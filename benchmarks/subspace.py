@@ -1,0 +1,167 @@
+"""The subspace check of one adapter against one bare forward pass over the same probes.
+
+    python -m benchmarks.subspace [--repetitions 15] [--probes 48,96,192] [--work DIR]
+
+The *check* is :meth:`guards.subspace.SubspaceGuard.examine`: attach the adapter from disk, encode the probes, run
+the decoder up to the screened block, detach, project. The *bare pass* encodes the same probes in the same batches
+and runs the base through all its blocks and the head (``logits_to_keep=1``, no cache: the cheapest whole pass that
+transformers offers). Encoding (tokenising, opening the pictures) is inside both. From the second adapter on the base's
+own activations are at hand, so the first adapter's figure is shown apart.
+
+What runs is counted by hooks. The control makes the same check with the early stop switched off.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from functools import partial
+from pathlib import Path
+from unittest import mock
+
+import torch
+
+from adapters.activations import recorded, transformer_blocks
+from adapters.adapter import Adapter
+from adapters.engine import Layer
+from adapters.prompts import MODALITIES
+from adapters.tiny import BASE, REFERENCE
+from adapters.tiny.world import write_suite
+from adapters.transformers_engine import TransformersEngine
+from benchmarks.battery import grown
+from benchmarks.timing import interleaved, machine, median_and_range, parser, ratios, table, workplace
+from guards.geometry import Standardiser
+from guards.reference import Facts, Reference, load_reference
+from guards.subspace import SubspaceGuard
+from guards.suites.battery_jsonl import load_suite
+from guards.suites.suite import Suite
+
+BARE, CHECK, FIRST, WHOLE, LOAD = (
+    "bare forward pass of the base",
+    "check, from the second adapter on (target: at most 1.3)",
+    "check of the first adapter",
+    "control: check without the early stop",
+    "of the check: attaching and detaching alone",
+)
+
+
+def ways(engine: TransformersEngine, reference: Reference, adapter: Adapter) -> dict[str, Callable[[], object]]:
+    """Everything that is timed, by its name in the table."""
+    probes = reference.probes.prompts
+    guard = SubspaceGuard(engine, reference)
+    guard.examine(adapter)  # keeps the base's activations from here on
+
+    def load() -> None:
+        with engine.attached(adapter):
+            pass
+
+    def whole() -> None:
+        with without_early_stop():
+            guard.examine(adapter)
+
+    return {
+        BARE: lambda: engine.final_logits(probes),
+        CHECK: lambda: guard.examine(adapter),
+        FIRST: lambda: SubspaceGuard(engine, reference).examine(adapter),
+        WHOLE: whole,
+        LOAD: load,
+    }
+
+
+@contextmanager
+def without_early_stop() -> Iterator[None]:
+    """Let a pass that reads activations run to its end."""
+    with mock.patch("adapters.transformers_engine.recorded", partial(recorded, stop=False)):
+        yield
+
+
+def counted(engine: TransformersEngine, work: Callable[[], object]) -> Counter[str]:
+    """How often each decoder block and the language-model head ran during ``work``."""
+    ran: Counter[str] = Counter()
+    watched = {f"block {index}": block for index, block in enumerate(transformer_blocks(engine.model, "decoder"))}
+    watched["head"] = engine.model.get_output_embeddings()
+    handles = [
+        module.register_forward_pre_hook(lambda *_, name=name: ran.update([name])) for name, module in watched.items()
+    ]
+    try:
+        work()
+    finally:
+        for handle in handles:
+            handle.remove()
+    return Counter({name: ran[name] for name in watched})
+
+
+def stand_in(engine: TransformersEngine, probes: Suite) -> Reference:
+    """A Reference whose subspace is random: it takes the same time, and says nothing about any adapter."""
+    blocks = len(transformer_blocks(engine.model, "decoder"))
+    layers = [Layer("decoder", index) for index in range(blocks)]
+    base = engine.activations(probes.prompts, layers)
+    width = base[layers[0]].shape[1]
+    directions = torch.linalg.qr(torch.randn(width, 10, generator=torch.Generator().manual_seed(0)))[0].T
+    known = {modality: {f"adapter-{n}": 0.1 * n for n in range(8)} for modality in MODALITIES}
+    facts = Facts(
+        base_digest=engine.base_digest,
+        screen_layer=blocks // 2,
+        layers=blocks,
+        null=known,
+        known_bad=known,
+        auroc={},
+        auroc_random={},
+        explained=0,
+    )
+    standardisers = tuple(Standardiser.fit(base[layer]) for layer in layers)
+    return Reference(facts, standardisers, (directions,) * blocks, probes)
+
+
+def report(times: dict[str, list[float]]) -> str:
+    """Milliseconds, and the ratio to the bare pass of the same round."""
+    rows = []
+    for name, spent in times.items():
+        ratio = "1" if name == BARE else median_and_range(ratios(spent, times[BARE]))
+        rows.append((name, median_and_range([1000 * t for t in spent], digits=0), ratio))
+    return table(("what", "milliseconds", "times the bare pass"), rows)
+
+
+def report_counts(engine: TransformersEngine, reference: Reference, adapter: Adapter) -> str:
+    """What ran during one check, one check without early stop and one bare pass, as counted by hooks."""
+    work = ways(engine, reference, adapter)
+    ran = {name: counted(engine, work[name]) for name in (CHECK, WHOLE, BARE)}
+    places = list(ran[BARE])
+    rows = [(name.split(" (")[0], *(str(counts[place]) for place in places)) for name, counts in ran.items()]
+    return f"Block {reference.facts.screen_layer} is read.\n\n" + table(("times it ran", *places), rows)
+
+
+def references(engine: TransformersEngine, folder: Path, sizes: list[int]) -> Iterator[tuple[str, Reference]]:
+    """The shipped Reference, where there is one, and stand-ins with other numbers of probes."""
+    if REFERENCE.is_dir():
+        shipped = load_reference(REFERENCE)
+        if shipped.facts.base_digest == engine.base_digest:
+            yield f"the shipped Reference, {len(shipped.probes.prompts)} probes", shipped
+    suite = load_suite(write_suite(folder / "suite", seed=1))
+    for size in sizes:
+        each = [[p for p in suite.prompts if p.modality == modality][: size // 2] for modality in suite.modalities]
+        probes = Suite(suite.name, suite.digest, tuple(prompt for part in each for prompt in part))
+        yield f"a random subspace, {len(probes.prompts)} probes", stand_in(engine, probes)
+
+
+def main() -> int:
+    """Measure on the shipped tiny base and print."""
+    options = parser(__doc__, repetitions=15)
+    options.add_argument("--probes", default="48,96,192", help="numbers of probes, beside the shipped Reference's own")
+    chosen = options.parse_args()
+    torch.set_num_threads(chosen.threads)
+    print(machine())
+    with workplace(chosen.work) as folder:
+        adapter = next(one for one in grown(folder / "adapters") if "r16" in one.name)
+        engine = TransformersEngine(BASE)
+        for title, reference in references(engine, folder, [int(size) for size in chosen.probes.split(",")]):
+            times = interleaved(ways(engine, reference, adapter), chosen.repetitions)
+            print(f"\n{title}; median (lowest to highest) of {chosen.repetitions} rounds\n\n{report(times)}")
+        print("\n" + report_counts(engine, reference, adapter))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
