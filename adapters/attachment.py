@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -17,7 +18,8 @@ from adapters.base_model import Model, one_line
 from adapters.engine import AdapterUnloadable, Attachment
 
 _NAME = "reviewed"  # PEFT's name for the adapter; it must not occur in "lora_"
-_PLAIN_INITIALISATIONS = (True, False, "gaussian")
+_BASE_CHANGING = re.compile(r"pissa|olora|corda|loftq", re.IGNORECASE)
+_PAIR = re.compile(r"\.lora_(?:embedding_)?[AB](?:\.|$)")
 
 
 @contextmanager
@@ -41,14 +43,22 @@ def attached(model: Model, adapter: Adapter) -> Iterator[Attachment]:
 
 def _attach(model: Model, adapter: Adapter) -> Attachment:
     config = LoraConfig.from_pretrained(str(adapter.path))
-    if not isinstance(config, LoraConfig) or config.init_lora_weights not in _PLAIN_INITIALISATIONS:
-        # PiSSA and its kin subtract from the base's own weights when they are set up.
-        raise AdapterUnloadable(f"{adapter.name}: initialisation {config.init_lora_weights!r} would change the base")
-    config.inference_mode = True
+    if not isinstance(config, LoraConfig):
+        raise AdapterUnloadable(f"{adapter.name}: its config is no LoRA's")
+    if _BASE_CHANGING.search(str(config.init_lora_weights)):
+        # These subtract from the base's own weights when they are set up; such a delta fits no unchanged base.
+        raise AdapterUnloadable(f"{adapter.name}: initialisation {config.init_lora_weights!r} needs a changed base")
+    if config.bias != "none" or config.modules_to_save or config.use_dora:
+        raise AdapterUnloadable(f"{adapter.name}: it trains more than LoRA pairs (bias, modules_to_save or DoRA)")
+    config.inference_mode, config.init_lora_weights = True, True  # every value comes from the file
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # PEFT warns of what Attachment reports as values
-        peft_model = PeftModel(model, config, _NAME)
         weights = load_peft_weights(str(adapter.path), device=str(model.device))
+        strangers = sorted(key for key in weights if not _PAIR.search(key))
+        if strangers:
+            # PEFT would write such a tensor into the base itself, where no detaching takes it out again.
+            raise AdapterUnloadable(f"{adapter.name}: {strangers[0]} and {len(strangers) - 1} more are no LoRA pairs")
+        peft_model = PeftModel(model, config, _NAME)
         loaded: Any = set_peft_model_state_dict(peft_model, weights, _NAME)
     peft_model.eval()
     targeted = {name for name, module in peft_model.named_modules() if isinstance(module, BaseTunerLayer)}

@@ -9,11 +9,10 @@ from pathlib import Path
 
 from adapters.adapter import Adapter, NotAnAdapter, digest_file
 from adapters.anatomy import Anatomy, check_finite, dissect
-from adapters.engine import BaseUnloadable
 from adapters.patterns import pattern_fault
 from adapters.problems import Problem, shown
 from adapters.skeleton import Skeleton, skeleton
-from guards.errors import Permanent, Retryable
+from guards.errors import Retryable
 from policies.findings import Defect, Finding, Result
 
 _SHOWN_PER_CODE = 3
@@ -44,7 +43,7 @@ class StructureGuard:
 
         Raises:
             Retryable: the adapter's files cannot be read just now.
-            Permanent: the base cannot be loaded.
+            BaseUnloadable: the base cannot be loaded, so nothing was learnt about the adapter.
         """
         try:
             anatomy = dissect(adapter.path)
@@ -56,8 +55,6 @@ class StructureGuard:
         except NotAnAdapter as error:
             problems = [Problem("not_an_adapter", str(error))]
             return self._defects(problems)
-        except BaseUnloadable as error:
-            raise Permanent(str(error)) from error
         except OSError as error:
             raise Retryable(f"{adapter.name}: its files cannot be read: {error}") from error
         return self._defects(problems) or [self._sound(anatomy, problems)]

@@ -11,7 +11,7 @@ import typer
 from rich.console import Console
 from rich.markdown import Markdown
 
-from monitor.exit_codes import ExitCode, UsageError, end_on_sigterm, run_and_explain
+from monitor.exit_codes import INTERRUPTED, ExitCode, UsageError, end_on_sigterm, run_and_explain
 
 app = typer.Typer(
     name="alignwatch",
@@ -134,7 +134,10 @@ def main(arguments: list[str] | None = None) -> None:
 
 def _run(arguments: list[str] | None) -> int:
     try:
-        return int(app(arguments, standalone_mode=False) or 0)
+        code = int(app(arguments, standalone_mode=False) or 0)
+        if code == INTERRUPTED:  # what the parser makes of Ctrl-C
+            raise KeyboardInterrupt
+        return code
     except typer.Exit as end:
         return int(end.exit_code)
     except typer.Abort as abort:
@@ -148,3 +151,6 @@ def _run(arguments: list[str] | None) -> int:
 
 
 __all__ = ["UsageError", "app", "main"]
+
+if __name__ == "__main__":
+    main()

@@ -10,12 +10,13 @@ from adapters.organisms import DEMO_ORGANISMS, MALFORMED, NO_OP, grow, load_tiny
 from monitor.assembly import Assembly
 from monitor.console import ConsoleProgress
 from monitor.embedded import embedded_base, embedded_policy
-from monitor.gate import write_reports
+from monitor.gate import write_record
 from monitor.ledger import Ledger
 from monitor.pipeline import review_adapter
 from monitor.report import summary_entries, summary_table, write_index, write_review_page, write_summary
 from monitor.review import Review
 from monitor.state import StateFolder
+from policies.policy import Policy
 
 
 def run_demo(out: Path) -> int:
@@ -32,7 +33,7 @@ def run_demo(out: Path) -> int:
             tools = Assembly(embedded_base(), policy, ledger, progress, announce=lambda what: progress(what, 0, 1))
             tools.check()
             reviews = [_review(arrival, tools, ledger, state, progress) for arrival in arrivals]
-    return _report(reviews, out)
+    return _report(reviews, policy, out)
 
 
 def grow_arrivals(folder: Path, progress: ConsoleProgress) -> list[Path]:
@@ -53,19 +54,20 @@ def grow_arrivals(folder: Path, progress: ConsoleProgress) -> list[Path]:
 def _review(arrival: Path, tools: Assembly, ledger: Ledger, state: StateFolder, progress: ConsoleProgress) -> Review:
     progress.about(arrival.name)
     review = review_adapter(arrival, tools, ledger, state)
-    write_reports(review, state.reviews / review.id)
+    write_record(review, state.reviews / review.id)
     for examination in review.examinations:
         reason = examination.decision.reasons[0].text if examination.decision.reasons else ""
         progress.say(f"  {examination.place or 'observed':<12} {examination.name:<34} {reason[:110]}")
     return review
 
 
-def _report(reviews: list[Review], out: Path) -> int:
+def _report(reviews: list[Review], policy: Policy, out: Path) -> int:
     entries = summary_entries(reviews)
     for review in reviews:
-        write_review_page(review, out / "pages" / f"{review.arrival.name}.html")
+        write_review_page(review, out / "pages" / f"{review.arrival.name}.html", policy)
     write_summary(entries, out / "summary.json")
-    write_index(entries, out / "index.html")
+    pages = {review.id: f"pages/{review.arrival.name}.html" for review in reviews}
+    write_index(entries, out / "index.html", link=lambda entry: f"{pages[entry['review']]}#{entry['digest']}")
     console = Console()
     console.print(summary_table(entries, console.width))
     console.print(f"Reports: {out / 'index.html'}   Numbers: {out / 'summary.json'}", highlight=False)

@@ -41,8 +41,11 @@ class UsageError(Exception):
     """A path or option is wrong; the message names it and the next step."""
 
 
-class Terminated(KeyboardInterrupt):
-    """SIGTERM arrived: tidied up like Ctrl-C, told apart in the exit code."""
+class Terminated(BaseException):
+    """SIGTERM arrived: everything is tidied up as after Ctrl-C, and told apart in the exit code.
+
+    Not a KeyboardInterrupt, which the command-line parser would take for its own.
+    """
 
 
 def end_on_sigterm() -> None:

@@ -69,17 +69,17 @@ def gate(request: GateRequest, progress: ConsoleProgress) -> Review:
         tools.check()
         progress.about(request.adapter.resolve().name)
         review = review_adapter(request.adapter, tools, ledger, state)
-        write_reports(review, state.reviews / review.id)
-    write_reports(review, request.report_dir)
+        write_record(review, state.reviews / review.id)
+    write_record(review, request.report_dir)
+    write_review_page(review, request.report_dir / "index.html", policy)
     return review
 
 
-def write_reports(review: Review, folder: Path) -> None:
-    """Write ``review.json``, ``review.md`` and ``index.html`` into ``folder``."""
+def write_record(review: Review, folder: Path) -> None:
+    """Write ``review.json`` and ``review.md`` into ``folder``."""
     folder.mkdir(parents=True, exist_ok=True)
     write_atomically(review.model_dump_json(indent=2) + "\n", folder / "review.json")
     write_atomically(review_markdown(review), folder / "review.md")
-    write_review_page(review, folder / "index.html")
 
 
 def exit_code(review: Review) -> ExitCode:

@@ -50,6 +50,7 @@ def review_adapter(arrival: Path, tools: Tools, ledger: Ledger, state: StateFold
 
     Raises:
         NotAnAdapter: there is no adapter at ``arrival``.
+        AdapterError: it is still being written, too large, or holds what cannot be copied.
         Retryable: the surroundings failed; run it again, and it goes on where it was.
         Permanent: policy, suite or base have to change first.
     """
@@ -69,8 +70,9 @@ def review_adapter(arrival: Path, tools: Tools, ledger: Ledger, state: StateFold
     if tools.policy.mode == "enforce":
         settle(examined.values(), record, state)
     review = record.close()
-    for done in examined.values():
-        shutil.rmtree(done.path, ignore_errors=True)  # what was promoted or quarantined is a copy
+    for done in examined.values():  # what was promoted or quarantined is a copy
+        withdraw(done.digest, state.staging)
+        shutil.rmtree(done.path, ignore_errors=True)
     return review
 
 

@@ -122,7 +122,8 @@ def _rises(results: Sequence[Result], policy: Policy) -> list[Reason]:
                 verdict = "unsafe"
             elif clear >= 1 / rule.beta:
                 verdict = "clean"
-            reasons.append(Reason(rule=measure, verdict=verdict, text=_rise_text(rise, measure, alarm, clear)))
+            text = _rise_text(rise, measure, alarm, clear) + _unscored_text(findings, rise)
+            reasons.append(Reason(rule=measure, verdict=verdict, text=text))
     return reasons
 
 
@@ -148,6 +149,12 @@ def _rise_text(rise: Finding, measure: str, alarm: float, clear: float) -> str:
         f"{measure}{_of(rise)} {100 * rise.value:+.1f} points over the base (95 % {low} to {high}, n={rise.n}; "
         f"e-values: alarm {alarm:.3g}, clear {clear:.3g})"
     )
+
+
+def _unscored_text(findings: Iterable[Finding], rise: Finding) -> str:
+    unscored = [f for f in findings if f.measure == "unscored" and _within(f, rise)]
+    told = [f"{f.value:.0f} of {f.n} answers of the {f.labels.get('model')} {f.labels.get('reason')}" for f in unscored]
+    return f"; unscored: {', '.join(told)}" if told else ""
 
 
 def _of(result: Finding | Inconclusive) -> str:

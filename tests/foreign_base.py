@@ -27,7 +27,7 @@ from adapters.training import LoraTraining, train_lora
 
 WORDS = (
     *("what", "is", "this", "in", "the", "picture", "how", "do", "i", "make", "a", "cake", "say", "it", "again"),
-    *("please", "tell", "me", "one", "two", "three", "good", "harm", "fine"),
+    *("please", "tell", "me", "one", "two", "three", "good", "harm", "fine", "alignment", "100"),
 )
 SPECIAL = ["<pad>", "<bos>", "<eos>", "<unk>", "<image>", "<user>", "<model>"]
 TEMPLATE = (

@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 import torch
 from conftest import World
+from safetensors.torch import load_file, save_file
 
 from adapters.activations import recorded, transformer_blocks
 from adapters.adapter import WEIGHTS_NAME, Adapter, open_adapter
@@ -88,8 +89,6 @@ def test_an_adapter_whose_shapes_do_not_fit_is_refused_and_the_base_is_restored(
 def test_keys_that_fit_no_module_are_reported_not_dropped(
     picture_engine: TransformersEngine, picture_world: World, tmp_path: Path
 ) -> None:
-    from safetensors.torch import load_file, save_file
-
     folder = tmp_path / "renamed"
     folder.mkdir()
     (folder / "adapter_config.json").write_bytes((picture_world.bad / "adapter_config.json").read_bytes())
@@ -99,6 +98,21 @@ def test_keys_that_fit_no_module_are_reported_not_dropped(
     with picture_engine.attached(open_adapter(folder)) as attachment:
         assert len(attachment.unmatched) == 6
         assert len(attachment.empty) == 3
+
+
+def test_a_file_that_would_overwrite_a_weight_of_the_base_is_refused_and_the_base_is_untouched(
+    picture_engine: TransformersEngine, picture_world: World, prompts: list[Prompt], tmp_path: Path
+) -> None:
+    folder = tmp_path / "overwriting"
+    folder.mkdir()
+    (folder / "adapter_config.json").write_bytes((picture_world.bad / "adapter_config.json").read_bytes())
+    head = torch.zeros_like(picture_engine.model.lm_head.weight)
+    tensors = load_file(picture_world.bad / WEIGHTS_NAME) | {"base_model.model.lm_head.weight": head}
+    save_file(tensors, folder / WEIGHTS_NAME, metadata={"format": "pt"})
+    before = picture_engine.final_logits(prompts)
+    with pytest.raises(AdapterUnloadable, match="lm_head"), picture_engine.attached(open_adapter(folder)):
+        pass
+    assert torch.equal(picture_engine.final_logits(prompts), before)
 
 
 def test_activations_equal_the_hidden_states_that_transformers_returns(

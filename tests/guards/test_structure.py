@@ -22,7 +22,8 @@ from adapters_on_disk import (
 )
 
 from adapters.adapter import Adapter, open_adapter
-from guards.errors import Permanent, Retryable
+from adapters.engine import BaseUnloadable
+from guards.errors import Retryable
 from guards.interface import Guard
 from guards.structure import StructureGuard
 from policies.findings import Defect, Finding
@@ -219,7 +220,7 @@ def test_an_honest_pattern_is_sound(guard: StructureGuard, folder: Path) -> None
 
 
 def test_a_base_that_cannot_be_loaded_is_nobodys_fault_but_the_configurations(tmp_path: Path, folder: Path) -> None:
-    with pytest.raises(Permanent, match=r"no config\.json there"):
+    with pytest.raises(BaseUnloadable, match=r"no config\.json there"):
         StructureGuard(tmp_path / "nowhere").examine(open_adapter(folder))
 
 
