@@ -10,12 +10,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from typing import Protocol
-
-import torch
+from typing import TYPE_CHECKING, Protocol
 
 from adapters.adapter import Adapter
 from adapters.prompts import Prompt
+
+if TYPE_CHECKING:  # the command line names these errors without loading a model library
+    import torch
 
 
 class EngineError(Exception):
