@@ -16,6 +16,7 @@ from adapters.activations import recorded
 from adapters.adapter import Adapter
 from adapters.attachment import attached
 from adapters.base_model import default_device, default_dtype, digest_base, load_base, one_line, tokenizer_of
+from adapters.encodings import Encodings
 from adapters.engine import Attachment, EngineError, Layer, Sampling
 from adapters.prompts import MODALITIES, Prompt
 
@@ -48,6 +49,7 @@ class TransformersEngine:
         self.device = torch.device(device) if device else default_device()
         self.dtype = dtype or default_dtype(self.device)
         self.batch_size = batch_size
+        self._encodings = Encodings()
         loaded = load_base(base, self.device, self.dtype)
         self.model, self.processor = loaded.model, loaded.processor
         self.sees_pictures = loaded.sees_pictures
@@ -109,7 +111,7 @@ class TransformersEngine:
             result[layer] = torch.stack([row.get(layer, unseen) for row in read_rows])
         return result
 
-    def encode(self, prompts: Sequence[Prompt]) -> Any:
+    def encode(self, prompts: Sequence[Prompt]) -> dict[str, Any]:
         """Tokens and pixels of prompts of **one** modality, padded on the left, on the engine's device.
 
         Raises:
@@ -117,11 +119,14 @@ class TransformersEngine:
         """
         if any(prompt.image for prompt in prompts) and not self.sees_pictures:
             raise EngineError(f"base {self.base} takes no pictures, but prompt {prompts[0].id!r} shows one")
+        return self._encodings.of(prompts, self._encode, self.device)
+
+    def _encode(self, prompts: Sequence[Prompt]) -> Any:
         tokenizer = tokenizer_of(self.processor)
         padding = {"padding": True, "padding_side": "left"}
         if not getattr(self.processor, "chat_template", None) and not tokenizer.chat_template:
             # A base that was never instruction-tuned has no turns; it is asked the bare text.
-            return tokenizer([p.asked for p in prompts], return_tensors="pt", **padding).to(self.device)
+            return tokenizer([p.asked for p in prompts], return_tensors="pt", **padding)
         conversations = [self._turns(prompt) for prompt in prompts]
         options: dict[str, Any] = {"tokenize": True, "return_dict": True, "return_tensors": "pt"}
         if self.sees_pictures:
@@ -129,8 +134,7 @@ class TransformersEngine:
         else:
             options["tokenizer_kwargs"] = {"padding_side": "left"}
             options["padding"] = True
-        inputs = self.processor.apply_chat_template(conversations, add_generation_prompt=True, **options)
-        return inputs.to(self.device)
+        return self.processor.apply_chat_template(conversations, add_generation_prompt=True, **options)
 
     def _turns(self, prompt: Prompt) -> list[dict[str, Any]]:
         if not self.sees_pictures:
