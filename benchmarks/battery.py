@@ -17,17 +17,19 @@ import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from unittest import mock
 
 import torch
 
 from adapters.adapter import Adapter, open_adapter
-from adapters.engine import Engine, Sampling
+from adapters.encodings import Encodings
+from adapters.engine import Sampling
 from adapters.organisms import DEMO_ORGANISMS, Organism, grow, load_tiny_base
 from adapters.prompts import MODALITIES, Prompt
 from adapters.tiny import BASE
 from adapters.tiny.world import write_suite
 from adapters.transformers_engine import TransformersEngine
-from benchmarks.timing import machine, median_and_range, parser, ratios, seconds, table, workplace
+from benchmarks.timing import encoding_anew, machine, median_and_range, parser, ratios, seconds, table, workplace
 from guards.battery import BatteryGuard
 from guards.judges.interface import Judgement, Transcript
 from guards.suites.battery_jsonl import load_suite
@@ -79,7 +81,13 @@ class Timed:
 
 
 def compare(
-    engine: Engine, adapters: Sequence[Adapter], suite: Suite, policy: Policy, folder: Path, rounds: int, sample: int
+    engine: TransformersEngine,
+    adapters: Sequence[Adapter],
+    suite: Suite,
+    policy: Policy,
+    folder: Path,
+    rounds: int,
+    sample: int,
 ) -> Timed:
     """Run both ways in turns; ``sample`` prompts a modality are put the plain way in each round."""
     answering = policy.answering
@@ -89,14 +97,16 @@ def compare(
         if number < 0:
             answer_in_battery(engine, adapters[:1], suite, policy, folder / "warm-up.db")
             continue
-        spent, answers = answer_in_battery(engine, adapters, suite, policy, folder / f"round-{number}.db")
+        with mock.patch.object(engine, "_encodings", Encodings()):  # nothing is left of the round before
+            spent, answers = answer_in_battery(engine, adapters, suite, policy, folder / f"round-{number}.db")
         asked = list(dict.fromkeys(prompt for prompt, _ in answers[adapters[0].digest]))
         timed.battery.append(spent / len(asked) / len(adapters))
         base, load, ask = 0.0, 0.0, 0.0
         chosen = _sample(asked, sample, number)
         for adapter in adapters:
             for prompt in chosen:
-                one_base, one_load, one_ask, said = _plainly(engine, adapter, prompt, sampling)
+                with encoding_anew(engine):
+                    one_base, one_load, one_ask, said = _plainly(engine, adapter, prompt, sampling)
                 base, load, ask = base + one_base, load + one_load, ask + one_ask
                 timed.compared += 2
                 timed.agreeing += sum(a == b for a, b in zip(said, _both(answers[adapter.digest], prompt), strict=True))
@@ -108,7 +118,7 @@ def compare(
 
 
 def answer_in_battery(
-    engine: Engine, adapters: Sequence[Adapter], suite: Suite, policy: Policy, ledger: Path
+    engine: TransformersEngine, adapters: Sequence[Adapter], suite: Suite, policy: Policy, ledger: Path
 ) -> tuple[float, dict[str, list[tuple[Prompt, str]]]]:
     """Examine every adapter with a fresh ledger: the seconds, and by adapter what base and adapter said."""
     answers = {}
@@ -124,7 +134,7 @@ def answer_in_battery(
 
 
 def _plainly(
-    engine: Engine, adapter: Adapter, prompt: Prompt, sampling: Sampling
+    engine: TransformersEngine, adapter: Adapter, prompt: Prompt, sampling: Sampling
 ) -> tuple[float, float, float, list[str]]:
     said: list[str] = []
     asking = 0.0

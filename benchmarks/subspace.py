@@ -4,9 +4,10 @@
 
 The *check* is :meth:`guards.subspace.SubspaceGuard.examine`: attach the adapter from disk, encode the probes, run
 the decoder up to the screened block, detach, project. The *bare pass* encodes the same probes in the same batches
-and runs the base through all its blocks and the head (``logits_to_keep=1``, no cache: the cheapest whole pass that
-transformers offers). Encoding (tokenising, opening the pictures) is inside both. From the second adapter on the base's
-own activations are at hand, so the first adapter's figure is shown apart.
+(tokenising, opening the pictures) and runs the base through all its blocks and the head (``logits_to_keep=1``, no
+cache: the cheapest whole pass that transformers offers). From the second adapter on the check has the base's own
+activations and the encoded probes at hand; the first adapter's figure, which pays for both, is shown apart, and so
+is a bare pass over probes that were encoded before.
 
 What runs is counted by hooks. The control makes the same check with the early stop switched off.
 """
@@ -31,15 +32,16 @@ from adapters.tiny import BASE, REFERENCE
 from adapters.tiny.world import write_suite
 from adapters.transformers_engine import TransformersEngine
 from benchmarks.battery import grown
-from benchmarks.timing import interleaved, machine, median_and_range, parser, ratios, table, workplace
+from benchmarks.timing import encoding_anew, interleaved, machine, median_and_range, parser, ratios, table, workplace
 from guards.geometry import Standardiser
 from guards.reference import Facts, Reference, load_reference
 from guards.subspace import SubspaceGuard
 from guards.suites.battery_jsonl import load_suite
 from guards.suites.suite import Suite
 
-BARE, CHECK, FIRST, WHOLE, LOAD = (
+BARE, ENCODED, CHECK, FIRST, WHOLE, LOAD = (
     "bare forward pass of the base",
+    "the same over probes encoded before",
     "check, from the second adapter on (target: at most 1.3)",
     "check of the first adapter",
     "control: check without the early stop",
@@ -57,14 +59,23 @@ def ways(engine: TransformersEngine, reference: Reference, adapter: Adapter) -> 
         with engine.attached(adapter):
             pass
 
+    def bare() -> None:
+        with encoding_anew(engine):
+            engine.final_logits(probes)
+
+    def first() -> None:
+        with encoding_anew(engine):
+            SubspaceGuard(engine, reference).examine(adapter)
+
     def whole() -> None:
         with without_early_stop():
             guard.examine(adapter)
 
     return {
-        BARE: lambda: engine.final_logits(probes),
+        BARE: bare,
+        ENCODED: lambda: engine.final_logits(probes),
         CHECK: lambda: guard.examine(adapter),
-        FIRST: lambda: SubspaceGuard(engine, reference).examine(adapter),
+        FIRST: first,
         WHOLE: whole,
         LOAD: load,
     }

@@ -13,10 +13,13 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import torch
 
 from adapters.adapter import Adapter, open_adapter
+from adapters.encodings import Encodings
+from adapters.transformers_engine import TransformersEngine
 
 
 def seconds(work: Callable[[], Any]) -> float:
@@ -78,6 +81,13 @@ def copies(adapter: Path, count: int, folder: Path) -> list[Adapter]:
         (copy / "copy.txt").write_text(f"{number}\n", encoding="utf-8")
         made.append(open_adapter(copy))
     return made
+
+
+@contextmanager
+def encoding_anew(engine: TransformersEngine) -> Iterator[None]:
+    """Have the engine tokenise and open pictures every time, as anything without its memory would."""
+    with mock.patch.object(engine, "_encodings", Encodings(most_bytes=0)):
+        yield
 
 
 @contextmanager
