@@ -204,7 +204,7 @@ def report(timed: Timed, adapters: int, prompts: int, sample: int) -> str:
             ),
             table(("the battery is faster", "times"), [(name, median_and_range(x, digits=1)) for name, x in gains]),
             f"Greedy answers alike in both ways: {timed.agreeing} of {timed.compared} "
-            f"({timed.agreeing / timed.compared:.1%}).",
+            f"({timed.agreeing / timed.compared:.1%}); half are the base's, asked once for every adapter.",
         ]
     )
 
