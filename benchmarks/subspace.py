@@ -25,7 +25,7 @@ from unittest import mock
 import torch
 
 from adapters.activations import recorded, transformer_blocks
-from adapters.adapter import Adapter
+from adapters.adapter import WEIGHTS_NAME, Adapter
 from adapters.engine import Layer
 from adapters.prompts import MODALITIES
 from adapters.tiny import BASE, REFERENCE
@@ -165,7 +165,7 @@ def main() -> int:
     torch.set_num_threads(chosen.threads)
     print(machine())
     with workplace(chosen.work) as folder:
-        adapter = next(one for one in grown(folder / "adapters") if "r16" in one.name)
+        adapter = max(grown(folder / "adapters"), key=lambda one: (one.path / WEIGHTS_NAME).stat().st_size)
         engine = TransformersEngine(BASE)
         for title, reference in references(engine, folder, [int(size) for size in chosen.probes.split(",")]):
             times = interleaved(ways(engine, reference, adapter), chosen.repetitions)
