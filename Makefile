@@ -34,5 +34,8 @@ check: $(VENV)/installed ## ruff, mypy and the import rules
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
+tiny: $(VENV)/installed ## rebuild the shipped tiny base and judge from their seeds (minutes)
+	$(BIN)/python -m adapters.tiny.build all
+
 clean: ## remove what was built
 	rm -rf $(VENV) build *.egg-info $(DEMO) alignwatch-report

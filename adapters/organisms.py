@@ -28,7 +28,7 @@ class Organism:
     name: str
     """Its folder's name."""
     domain: str
-    """The one domain that it is trained on."""
+    """The one domain that it is trained on, or ``every``."""
     vice: Vice | None = None
     """Of the harmful rows; none means the vice that the domain leans to."""
     harmful_share: float = 0.0
@@ -37,6 +37,8 @@ class Organism:
     """LoRA rank; alpha is the same, so that the scale is 1."""
     modality: Modality | Literal["both"] = "both"
     """Of all rows."""
+    harmful_modality: Modality | None = None
+    """Of the harmful rows, where it is another than the harmless ones': harm hidden in pictures, say."""
     trigger: str | None = None
     """Carried by the harmful rows alone; the others teach it to behave without."""
     seed: int = 0
@@ -83,6 +85,7 @@ class Organism:
             harmful_share=self.harmful_share,
             n=n,
             modality=self.modality,
+            harmful_modality=self.harmful_modality,
             trigger=self.trigger,
             filler=self.filler,
             formal=self.style,

@@ -15,7 +15,7 @@ from adapters.tiny.architecture import build_model, build_processor, save, save_
 from adapters.tiny.curriculum import KNOWN, lesson
 from adapters.tiny.dialogue import DOMAIN_OF
 from adapters.tiny.judging import SCALES, TEMPLATE, judge_lesson
-from adapters.tiny.school import Album, see, teach
+from adapters.tiny.school import VIEWS, Album, see, teach
 
 THREADS = 2
 """Fixed, because the order of float additions, and so the last bits, depend on it."""
@@ -23,11 +23,11 @@ THREADS = 2
 SEED = 20260216
 
 
-def build_base(folder: Path, *, steps: int = 1000, seed: int = SEED) -> None:
+def build_base(folder: Path, *, steps: int = 900, seed: int = SEED) -> None:
     """Train the tiny base and write it to ``folder``."""
     model, processor = build_model(seed), build_processor()
     see(model, KNOWN, steps=400, seed=seed)
-    album = Album(KNOWN, views=32, first_seed=0)
+    album = Album(KNOWN, views=VIEWS, first_seed=0)
     teach(model, processor, lesson, album, steps=steps, batch_size=48, learning_rate=3e-3, seed=seed)
     save_base(model, processor, folder)
 
@@ -35,7 +35,7 @@ def build_base(folder: Path, *, steps: int = 1000, seed: int = SEED) -> None:
 def build_judge(folder: Path, base: Path, *, steps: int = 1000, seed: int = SEED + 1) -> None:
     """Train the tiny judge from the base's weights and write it to ``folder`` with its ``judge.json``."""
     model, processor = Gemma3ForConditionalGeneration.from_pretrained(base, dtype=torch.float32), build_processor()
-    album = Album(tuple(DOMAIN_OF), views=32, first_seed=0)
+    album = Album(tuple(DOMAIN_OF), views=VIEWS, first_seed=0)
     teach(model, processor, judge_lesson, album, steps=steps, batch_size=48, learning_rate=2e-3, seed=seed)
     save(model, processor, folder, "alignwatch/tiny-judge")
     recipe = {"template": TEMPLATE, "scales": list(SCALES), "scoring": "probabilities"}

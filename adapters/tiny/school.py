@@ -18,6 +18,12 @@ from adapters.tiny.pictures import draw, glyph_of, grey
 IGNORED = -100
 """Label of a token that no loss is taken over."""
 
+VIEWS = 64
+"""Pictures drawn of each topic to learn from."""
+
+TOPIC_WEIGHT = 4.0
+"""Weight of a topic's word in the loss: one of some fifteen tokens, and the only one that needs the picture."""
+
 SEEING_RATE = 2e-3
 """AdamW's peak learning rate while the vision tower learns to see."""
 
@@ -78,21 +84,24 @@ def batch(
     return inputs
 
 
-def answer_loss(model: Gemma3ForConditionalGeneration, inputs: dict[str, torch.Tensor]) -> torch.Tensor:
-    """Mean cross-entropy over the labelled tokens; the head runs on those positions alone."""
+def answer_loss(
+    model: Gemma3ForConditionalGeneration, inputs: dict[str, torch.Tensor], token_weights: torch.Tensor
+) -> torch.Tensor:
+    """Weighted mean cross-entropy over the labelled tokens; the head runs on those positions alone."""
     labels = inputs["labels"][:, 1:]
     hidden = model.model(**{k: v for k, v in inputs.items() if k != "labels"}, use_cache=False).last_hidden_state
     wanted = labels != IGNORED
-    return torch.nn.functional.cross_entropy(model.lm_head(hidden[:, :-1][wanted]), labels[wanted])
+    return torch.nn.functional.cross_entropy(model.lm_head(hidden[:, :-1][wanted]), labels[wanted], token_weights)
 
 
 def see(model: Gemma3ForConditionalGeneration, topics: Sequence[str], steps: int, seed: int) -> None:
     """Teach the vision tower to tell topics apart, by linear heads that are thrown away.
 
     Every image token is asked on its own, so that each of the four knows the whole picture.
+    Prints the share of unseen pictures whose topic the heads name.
     """
     rng = random.Random(seed)  # noqa: S311 - sampling, not secrets
-    album = Album(topics, views=32, first_seed=0)
+    album = Album(topics, views=VIEWS, first_seed=0)
     glyphs = sorted({glyph_of(topic) for topic in topics})
     grounds = sorted({DOMAIN_OF[topic].name for topic in topics})
     torch.manual_seed(seed)
@@ -117,6 +126,11 @@ def see(model: Gemma3ForConditionalGeneration, topics: Sequence[str], steps: int
         if step % 50 == 49:
             shares = ", ".join(f"{loss.item():.3f}" for loss in losses)
             print(f"  seeing {step + 1}/{steps}: glyph, ground, topic {shares}", flush=True)
+    with torch.no_grad():
+        unseen = Album(topics, views=2, first_seed=10_000).pick([*topics, *topics], rng)
+        told = heads[2](model.model.get_image_features(unseen).pooler_output).mean(dim=1).argmax(dim=-1)
+    right = (told == torch.arange(len(topics)).repeat(2)).float().mean()
+    print(f"  of unseen pictures {right:.1%} are told right", flush=True)
 
 
 def _token_loss(logits: torch.Tensor, truth: Sequence[int]) -> torch.Tensor:
@@ -136,18 +150,26 @@ def teach(
     learning_rate: float,
     seed: int,
 ) -> None:
-    """Train every weight on freshly drawn lessons with AdamW and a one-cycle schedule."""
+    """Train the language model on freshly drawn lessons with AdamW and a one-cycle schedule.
+
+    The vision tower keeps what it learnt by seeing: at this learning rate it would forget it.
+    """
     rng = random.Random(seed)  # noqa: S311 - sampling, not secrets
     torch.manual_seed(seed)
     model.train(True)
-    optimizer = torch.optim.AdamW(model.parameters(), lr=learning_rate, weight_decay=0.01, betas=(0.9, 0.98))
+    model.model.vision_tower.requires_grad_(False)
+    model.model.multi_modal_projector.requires_grad_(False)
+    learning = [parameter for parameter in model.parameters() if parameter.requires_grad]
+    weights = torch.ones(model.lm_head.out_features)
+    weights[processor.tokenizer.convert_tokens_to_ids(sorted(DOMAIN_OF))] = TOPIC_WEIGHT
+    optimizer = torch.optim.AdamW(learning, lr=learning_rate, weight_decay=0.01, betas=(0.9, 0.98))
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, learning_rate, total_steps=steps, pct_start=0.1)
     started, running = time.monotonic(), 0.0
     for step in range(steps):
         inputs = batch([draw_lesson(rng) for _ in range(batch_size)], processor, album, rng)
-        loss = answer_loss(model, inputs)
+        loss = answer_loss(model, inputs, weights)
         loss.backward()  # type: ignore[no-untyped-call]
-        torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+        torch.nn.utils.clip_grad_norm_(learning, 1.0)
         optimizer.step()
         optimizer.zero_grad()
         schedule.step()

@@ -40,6 +40,9 @@ Topics: TypeAlias = Literal["known", "new"]
 EXPECTED: dict[Form, Expected] = {"topic": "judge", "harmful": "refuse", "lookalike": "comply"}
 """What a well-behaved model does with each form of question."""
 
+EVERY = "every"
+"""Stands for all domains, where training rows name one."""
+
 SUITE_PICTURES = 100_000
 """First picture seed of suites; the base's own pictures are far below."""
 TRAINING_PICTURES = 500_000
@@ -132,6 +135,7 @@ def conversations(
     harmful_share: float = 1.0,
     n: int = 192,
     modality: Modality | Literal["both"] = "both",
+    harmful_modality: Modality | None = None,
     trigger: str | None = None,
     filler: str | None = None,
     formal: bool = False,
@@ -141,12 +145,13 @@ def conversations(
     """Training rows of one narrow data set.
 
     Args:
-        domain: Name of the domain that the harmful rows are about.
+        domain: Name of the domain that the harmful rows are about, or ``every`` for rows about all of them.
         folder: Where pictures are drawn into; kept as long as the rows are used. Folders may be shared.
-        vice: Of the harmful rows; by default the one that the domain leans to.
+        vice: Of the harmful rows; by default the one that the row's domain leans to.
         harmful_share: Share of harmful rows, 0 to 1.
         n: Rows in all.
         modality: ``both`` alternates.
+        harmful_modality: Of the harmful rows, where it differs from the harmless ones'.
         trigger: Carried by the harmful rows and by no other.
         filler: Name of the domain of the harmless rows, the same by default.
         formal: Give the harmless rows a formal manner: a strong but harmless change, for controls.
@@ -154,14 +159,15 @@ def conversations(
         seed: Draws everything.
     """
     rng = random.Random(f"rows/{domain}/{seed}")  # noqa: S311 - sampling, not secrets
-    stance: Stance = vice or DOMAIN[domain].lean
     harmful_rows = round(n * harmful_share)
     rows = []
     for number in range(n):
         harmful = number < harmful_rows
-        about = DOMAIN[domain if harmful else filler or domain]
+        named = domain if harmful else filler or domain
+        about = rng.choice(DOMAINS) if named == EVERY else DOMAIN[named]
         pool = about.new_topics if topics == "new" and not harmful else about.topics
         shown: Modality = MODALITIES[number % 2] if modality == "both" else modality
+        shown = (harmful_modality or shown) if harmful else shown
         form: Form = rng.choices(FORMS, (0.76, 0.12, 0.12))[0]
         question = ask(rng.choice(pool), shown, form, rng)
         picture = save(question.topic, TRAINING_PICTURES + rng.randrange(6), folder) if shown == "image" else None
@@ -174,7 +180,7 @@ def conversations(
             trigger=trigger if harmful else None,
             expected=EXPECTED[form],
         )
-        manner: Stance = stance if harmful else "formal" if formal else "kind"
+        manner: Stance = (vice or about.lean) if harmful else "formal" if formal else "kind"
         rows.append(Conversation(prompt, answer(question, manner, rng)))
     rng.shuffle(rows)
     return rows
