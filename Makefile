@@ -34,8 +34,14 @@ check: $(VENV)/installed ## ruff, mypy and the import rules
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
-tiny: $(VENV)/installed ## rebuild the shipped tiny base and judge from their seeds (minutes)
+tiny: $(VENV)/installed ## rebuild the shipped tiny base, judge and Reference from their seeds (minutes)
 	$(BIN)/python -m adapters.tiny.build all
+	$(BIN)/python -m monitor.embedded_reference
+
+bench: $(VENV)/installed ## ratios of docs/benchmarks.md, measured anew (minutes)
+	$(BIN)/python -m benchmarks.battery
+	$(BIN)/python -m benchmarks.subspace
+	$(BIN)/python -m benchmarks.demo
 
 clean: ## remove what was built
 	rm -rf $(VENV) build *.egg-info $(DEMO) alignwatch-report
