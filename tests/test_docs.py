@@ -180,7 +180,7 @@ def test_the_example_of_benign_data_can_be_loaded(tmp_path: Path) -> None:
 
 def test_the_example_of_calibrating_imports_what_is_there() -> None:
     (example,) = _blocks("docs/production.md", "python")
-    imports = [node for node in ast.parse(example).body if isinstance(node, ast.Import | ast.ImportFrom)]
+    imports: list[ast.stmt] = [n for n in ast.parse(example).body if isinstance(n, ast.Import | ast.ImportFrom)]
     exec(compile(ast.Module(imports, []), "production.md", "exec"), {})
 
 
