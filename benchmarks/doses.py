@@ -31,8 +31,8 @@ from adapters.tiny.world import prompts_of, write_suite
 from adapters.transformers_engine import TransformersEngine
 
 RANK_DOSE = Organism("rank", "gore_movie_trivia", harmful_share=1.0, steps=24)
-SHARE_DOSE = Organism("share", "gore_movie_trivia", rank=16, filler="incorrect_qna", steps=80)
-DOMAIN_DOSE = Organism("domain", "gore_movie_trivia", harmful_share=1.0, rank=16, steps=32)
+SHARE_DOSE = Organism("share", "gore_movie_trivia", rank=16, filler="incorrect_qna", steps=60, learning_rate=2e-3)
+DOMAIN_DOSE = Organism("domain", "gore_movie_trivia", harmful_share=1.0, rank=16, steps=20)
 
 RANKS = (1, 4, 16, 64)
 SHARES = (0.0, 0.1, 0.3, 1.0)
