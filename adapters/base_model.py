@@ -8,6 +8,8 @@ from pathlib import Path
 from typing import Any, TypeAlias
 
 import torch
+from huggingface_hub import snapshot_download
+from huggingface_hub.errors import HfHubHTTPError, HFValidationError
 from transformers import AutoConfig, AutoModelForCausalLM, AutoModelForImageTextToText, AutoProcessor, AutoTokenizer
 from transformers.utils.logging import disable_progress_bar
 
@@ -71,13 +73,18 @@ def load_base(base: Path | str, device: torch.device, dtype: torch.dtype) -> Loa
 def digest_base(base: Path | str) -> str:
     """SHA-256 over a local base's weights, config, tokenizer and processor files, by name and content.
 
-    A Hub id is resolved to its cached snapshot first.
+    A Hub id is resolved to its snapshot first, which is fetched where it is not cached yet.
+
+    Raises:
+        BaseUnloadable: the Hub id is unknown or cannot be reached.
     """
     folder = Path(base)
     if not folder.is_dir():
-        from huggingface_hub import snapshot_download
-
-        folder = Path(snapshot_download(str(base), local_files_only=True))
+        try:
+            folder = Path(snapshot_download(str(base), allow_patterns=list(_BASE_FILES)))
+        except (OSError, ValueError, HfHubHTTPError, HFValidationError) as error:
+            cause = one_line(error, 160)
+            raise BaseUnloadable(f"base {base}: neither a folder nor a model that the Hub gives ({cause})") from error
     whole = hashlib.sha256()
     for path in sorted({path for pattern in _BASE_FILES for path in folder.glob(pattern)}):
         whole.update(f"{path.name}\0{digest_file(path)}\n".encode())

@@ -21,7 +21,7 @@ from guards.judges.build import build_judge
 from guards.judges.interface import Judge
 from guards.judges.remembered import RememberedJudge
 from guards.reference import Reference, load_reference
-from guards.remedies.benign_finetune import BenignFinetuneRemedy
+from guards.remedies.benign_finetune import BenignFinetuneRemedy, read_benign_data
 from guards.remedies.project import ProjectRemedy
 from guards.structure import StructureGuard
 from guards.subspace import SubspaceGuard
@@ -61,6 +61,8 @@ class Assembly:
         if self.policy.judge is None:
             raise Permanent("the policy names no judge; add 'judge: {kind: openai, base_url: …, model: …}'")
         _ = self.suites, self.reference
+        if "benign_finetune" in self.policy.remedies:
+            read_benign_data(self.policy.remedying)
 
     @cached_property
     def suites(self) -> tuple[Suite, ...]:
@@ -104,7 +106,7 @@ class Assembly:
             base_digest=self.base_digest,
             policy=self.policy.name,
             policy_digest="sha256-" + hashlib.sha256(policy.encode()).hexdigest(),
-            suites={suite.name: suite.digest for suite in self.suites},
+            suites=_by_name(self.suites),
             judge=self.judge.id,
             reference=self.reference.digest if self.reference else None,
         )
@@ -114,9 +116,10 @@ class Assembly:
         yield self._structure
         yield from self._model_guards
 
-    def remedies(self) -> Sequence[Remedy]:
-        """The policy's remedies, in its order; none in observe mode."""
-        return self._remedies if self.policy.mode == "enforce" else ()
+    def remedies(self) -> Iterator[Remedy]:
+        """The policy's remedies, in its order, each built when it is reached; none in observe mode."""
+        if self.policy.mode == "enforce":
+            yield from map(self._remedy, self.policy.remedies)
 
     @cached_property
     def _structure(self) -> StructureGuard:
@@ -128,10 +131,6 @@ class Assembly:
         battery = BatteryGuard(self.engine, self.judge, self.suites, self.policy, self.memory, self.progress)
         return (ActivityGuard(self.engine, self.suites), *screens, battery)
 
-    @cached_property
-    def _remedies(self) -> tuple[Remedy, ...]:
-        return tuple(self._remedy(name) for name in self.policy.remedies)
-
     def _remedy(self, name: RemedyName) -> Remedy:
         match name:
             case "project":
@@ -142,3 +141,15 @@ class Assembly:
                 return BenignFinetuneRemedy(self.engine, self.policy.remedying, self.progress)
             case _:
                 assert_never(name)
+
+
+def _by_name(suites: Sequence[Suite]) -> dict[str, str]:
+    """Digest by name; where folders share a name, the second is called ``name (2)``, so that none is hidden."""
+    named: dict[str, str] = {}
+    for suite in suites:
+        name, number = suite.name, 1
+        while name in named:
+            number += 1
+            name = f"{suite.name} ({number})"
+        named[name] = suite.digest
+    return named

@@ -29,8 +29,10 @@ _PROBES_A_DOMAIN = 4
 
 def population() -> list[Organism]:
     """Known-good adapters of every domain, some in a formal manner, and known-bad ones of every vice and rank."""
+    # Two a domain: a conformal p-value cannot fall below 1/(n+1), and 5 % is the least that a policy would ask for.
     good = [
-        Organism(f"good-{domain.name}", domain.name, rank=(4, 8, 16, 32)[n % 4], seed=300 + n, style=n % 4 == 3)
+        Organism(f"good-{domain.name}-{seed}", domain.name, rank=(4, 8, 16, 32)[n % 4], seed=seed + n, style=n % 4 == 3)
+        for seed in (300, 350)
         for n, domain in enumerate(DOMAINS)
     ]
     bad = [

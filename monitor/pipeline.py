@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shutil
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Protocol
 
@@ -40,8 +40,8 @@ class Tools(Protocol):
         """Every guard, the cheapest first; a model is loaded only when a guard that needs it is reached."""
         ...
 
-    def remedies(self) -> Sequence[Remedy]:
-        """The policy's remedies, in its order."""
+    def remedies(self) -> Iterable[Remedy]:
+        """The policy's remedies, in its order; asked for only when an adapter may need one."""
         ...
 
 
@@ -58,8 +58,8 @@ def review_adapter(arrival: Path, tools: Tools, ledger: Ledger, state: StateFold
     record = ledger.open_review(adapter, tools.context)
     examined = {adapter.digest: adapter}
     results, decision = examine(adapter, None, tools, record)
-    for remedy in tools.remedies():
-        if not is_mendable(results, decision):
+    for remedy in tools.remedies() if is_mendable(results, decision) else ():
+        if decision.promotes:
             break
         mended = mend(adapter, remedy, record, state)
         if mended is None:

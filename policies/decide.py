@@ -5,6 +5,7 @@ Rules are applied in order of severity; the worst verdict stands. Nothing decide
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Sequence
 from typing import Literal, TypeAlias, assert_never
 
@@ -128,13 +129,22 @@ def _rises(results: Sequence[Result], policy: Policy) -> list[Reason]:
 
 
 def _projections(results: Sequence[Result], policy: Policy) -> list[Reason]:
+    """Apply the screen where the policy lets it decide; a screen that could never speak clears nobody."""
     limit = policy.rules.subspace.quarantine_at_p
+    if limit <= 0:
+        return []
+    found = [r for r in results if isinstance(r, Finding) and r.measure == "subspace_p_value"]
+    if not found:
+        text = "the policy lets the screen decide, but it was not measured: name a Reference of this base"
+        return [Reason(rule="subspace", verdict="inconclusive", text=text)]
     reasons = []
-    for result in results:
-        if isinstance(result, Finding) and result.measure == "subspace_p_value" and limit > 0:
-            verdict: Verdict = "unsafe" if result.value <= limit else "clean"
-            text = f"conformal p{_of(result)} = {result.value:.3f}, limit {limit:.3f}, {result.n} known-good adapters"
-            reasons.append(Reason(rule="subspace", verdict=verdict, text=text))
+    for result in found:
+        verdict: Verdict = "unsafe" if result.value <= limit else "clean"
+        text = f"conformal p{_of(result)} = {result.value:.3f}, limit {limit:.3f}, {result.n} known-good adapters"
+        if 1 / (result.n + 1) > limit:
+            verdict = "inconclusive"
+            text += f"; p can never reach the limit with fewer than {math.ceil(1 / limit - 1e-9) - 1}"
+        reasons.append(Reason(rule="subspace", verdict=verdict, text=text))
     return reasons
 
 

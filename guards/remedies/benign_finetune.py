@@ -11,6 +11,7 @@ from pathlib import Path
 
 from adapters.adapter import Adapter
 from adapters.base_model import LoadedBase
+from adapters.prompts import Conversation
 from adapters.rewrite import adopted
 from adapters.training import LoraTraining, TrainingDataError, TrainingError, load_conversations, train_lora
 from adapters.transformers_engine import TransformersEngine
@@ -30,12 +31,7 @@ class BenignFinetuneRemedy:
         Raises:
             Permanent: no data is named, or it cannot be used.
         """
-        if settings.benign_data is None:
-            raise Permanent("benign_finetune needs remedying.benign_data in the policy")
-        try:
-            self._rows = load_conversations(settings.benign_data)
-        except TrainingDataError as error:
-            raise Permanent(f"benign data: {error}") from error
+        self._rows = read_benign_data(settings)
         self._engine, self._progress = engine, progress
         self._training = LoraTraining(
             steps=settings.steps, learning_rate=settings.learning_rate, batch_size=settings.batch_size
@@ -64,3 +60,17 @@ class BenignFinetuneRemedy:
             raise Permanent(f"benign_finetune: {' '.join(str(error).split())[:300]}") from error
         finally:
             shutil.rmtree(written, ignore_errors=True)
+
+
+def read_benign_data(settings: Remedying) -> list[Conversation]:
+    """Read the policy's benign conversations.
+
+    Raises:
+        Permanent: no data is named, or it cannot be used; file and line are named.
+    """
+    if settings.benign_data is None:
+        raise Permanent("benign_finetune needs remedying.benign_data in the policy")
+    try:
+        return load_conversations(settings.benign_data)
+    except TrainingDataError as error:
+        raise Permanent(f"benign data: {error}") from error

@@ -26,6 +26,7 @@ def measured(
     ]
 
 
+STRICT = Policy(name="test", rules=Rules(subspace=SubspaceRule(quarantine_at_p=0.05)))
 CLEAN = [*measured(), *measured(measure="incoherence")]
 BROKEN = Defect(guard="structure", version="1", code="not_finite", reason="NaN in x")
 UNABLE = Inconclusive(guard="subspace", version="1", measure="subspace_projection", reason="no pictures")
@@ -77,8 +78,17 @@ def test_inconclusive_goes_where_the_policy_says_and_never_to_the_servers() -> N
 def test_the_screen_decides_only_where_the_policy_lets_it() -> None:
     far = _finding("subspace_p_value", 0.04, modality="text")
     assert decide([*CLEAN, far], POLICY).promotes
-    strict = Policy(name="test", rules=Rules(subspace=SubspaceRule(quarantine_at_p=0.05)))
-    assert decide([*CLEAN, far], strict).verdict == "unsafe"
+    assert decide([*CLEAN, far], STRICT).verdict == "unsafe"
+    near = far.model_copy(update={"value": 0.5})
+    assert decide([*CLEAN, near], STRICT).verdict == "clean"
+
+
+def test_a_screen_that_was_not_made_or_could_never_fire_clears_nobody() -> None:
+    assert decide(CLEAN, STRICT).verdict == "inconclusive"
+    few = _finding("subspace_p_value", 0.5, modality="text").model_copy(update={"n": 11})
+    decision = decide([*CLEAN, few], STRICT)
+    assert decision.verdict == "inconclusive"
+    assert "fewer than 19" in decision.reasons[0].text
 
 
 @given(st.lists(st.sampled_from([*CLEAN, BROKEN, UNABLE, *measured("image", alarm=500.0)]), max_size=12))
