@@ -19,7 +19,7 @@ from adapters.engine import AdapterUnloadable, Attachment
 
 _NAME = "reviewed"  # PEFT's name for the adapter; it must not occur in "lora_"
 _BASE_CHANGING = re.compile(r"pissa|olora|corda|loftq", re.IGNORECASE)
-_PAIR = re.compile(r"\.lora_(?:embedding_)?[AB](?:\.|$)")
+_PAIR = re.compile(r"\.lora_(?:(?:embedding_)?[AB]|magnitude_vector)(?:\.|$)")
 
 
 @contextmanager
@@ -48,8 +48,8 @@ def _attach(model: Model, adapter: Adapter) -> Attachment:
     if _BASE_CHANGING.search(str(config.init_lora_weights)):
         # These subtract from the base's own weights when they are set up; such a delta fits no unchanged base.
         raise AdapterUnloadable(f"{adapter.name}: initialisation {config.init_lora_weights!r} needs a changed base")
-    if config.bias != "none" or config.modules_to_save or config.use_dora:
-        raise AdapterUnloadable(f"{adapter.name}: it trains more than LoRA pairs (bias, modules_to_save or DoRA)")
+    if config.bias != "none" or config.modules_to_save:
+        raise AdapterUnloadable(f"{adapter.name}: it trains more than LoRA pairs (bias or modules_to_save)")
     config.inference_mode, config.init_lora_weights = True, True  # every value comes from the file
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # PEFT warns of what Attachment reports as values

@@ -40,6 +40,9 @@ class ProjectRemedy:
             Permanent: the adapter writes to the residual stream nowhere, so there is nothing to project.
         """
         tensors = load_file(adapter.path / WEIGHTS_NAME)
+        if any("lora_magnitude_vector" in key for key in tensors):
+            # DoRA rescales base and delta together, so what B loses here is not what the model's writes lose.
+            raise Permanent("project cannot treat a DoRA adapter; try benign_finetune")
         treated = 0
         for key, tensor in tensors.items():
             place = _WRITES.search(key)

@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 import torch
 from conftest import World
+from peft import LoraConfig, PeftModel
 from safetensors.torch import load_file, save_file
 
 from adapters.activations import recorded, transformer_blocks
@@ -112,6 +113,20 @@ def test_a_file_that_would_overwrite_a_weight_of_the_base_is_refused_and_the_bas
     before = picture_engine.final_logits(prompts)
     with pytest.raises(AdapterUnloadable, match="lm_head"), picture_engine.attached(open_adapter(folder)):
         pass
+    assert torch.equal(picture_engine.final_logits(prompts), before)
+
+
+def test_a_dora_adapter_is_attached_whole_and_detached_whole(
+    picture_engine: TransformersEngine, picture_world: World, prompts: list[Prompt], tmp_path: Path
+) -> None:
+    config = LoraConfig(r=2, lora_alpha=4, target_modules=["q_proj", "o_proj"], use_dora=True, init_lora_weights=False)
+    base = TransformersEngine(picture_world.base, device="cpu")
+    PeftModel(base.model, config).save_pretrained(tmp_path / "dora", save_embedding_layers=False)
+    before = picture_engine.final_logits(prompts)
+    with picture_engine.attached(open_adapter(tmp_path / "dora")) as attachment:
+        assert not attachment.unmatched
+        assert not attachment.empty
+        assert not torch.equal(picture_engine.final_logits(prompts), before)
     assert torch.equal(picture_engine.final_logits(prompts), before)
 
 
