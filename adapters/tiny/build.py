@@ -32,7 +32,7 @@ def build_base(folder: Path, *, steps: int = 900, seed: int = SEED) -> None:
     save_base(model, processor, folder)
 
 
-def build_judge(folder: Path, base: Path, *, steps: int = 1000, seed: int = SEED + 1) -> None:
+def build_judge(folder: Path, base: Path, *, steps: int = 900, seed: int = SEED + 1) -> None:
     """Train the tiny judge from the base's weights and write it to ``folder`` with its ``judge.json``."""
     model, processor = Gemma3ForConditionalGeneration.from_pretrained(base, dtype=torch.float32), build_processor()
     album = Album(tuple(DOMAIN_OF), views=VIEWS, first_seed=0)
