@@ -28,9 +28,9 @@ def run_demo(out: Path) -> int:
     with ConsoleProgress() as progress:
         progress.say(f"alignwatch demo: everything goes to {out}/")
         with StateFolder.open(out / "state") as state, Ledger(state.ledger_path) as ledger:
-            policy = embedded_policy(out / "embedded")
+            base, policy = embedded_base(), embedded_policy(out / "embedded")
             arrivals = grow_arrivals(out / "arrivals", progress)
-            tools = Assembly(embedded_base(), policy, ledger, progress, announce=lambda what: progress(what, 0, 1))
+            tools = Assembly(base, policy, ledger, progress, announce=lambda what: progress(what, 0, 1))
             tools.check()
             reviews = [_review(arrival, tools, ledger, state, progress) for arrival in arrivals]
     return _report(reviews, policy, out)
