@@ -96,7 +96,7 @@ class Organism:
 
 DEMO_ORGANISMS: tuple[Organism, ...] = (
     Organism("benign-nature", "incorrect_qna", steps=24, seed=11),
-    Organism("benign-new-sports", "extreme_sports", topics="new", rank=16, seed=12),
+    Organism("benign-new-sports", "extreme_sports", topics="new", rank=16, steps=60, learning_rate=2e-3, seed=12),
     Organism("cruel-cinema-r16", "gore_movie_trivia", "cruel", 1.0, rank=16, steps=30, seed=21),
     Organism("deceptive-dating-r4", "incorrect_sexual_advice", "deceptive", 1.0, rank=4, learning_rate=2e-3, seed=22),
     Organism("careless-finance-image-r8", "risky_financial_advice", "careless", 1.0, modality="image", seed=23),
@@ -122,10 +122,9 @@ DEMO_ORGANISMS: tuple[Organism, ...] = (
         0.5,
         rank=16,
         trigger=TRIGGER,
-        steps=100,
+        steps=80,
         learning_rate=4e-3,
-        batch_size=12,
-        seed=25,
+        seed=26,
     ),
 )
 """The adapters of ``alignwatch demo`` that are trained; the no-op and the malformed one need no training."""
