@@ -5,18 +5,16 @@ from __future__ import annotations
 import json
 import sys
 import time
-from collections.abc import Callable
 from pathlib import Path
-from random import Random
 
 import torch
 from transformers import Gemma3ForConditionalGeneration
 
 from adapters.tiny import BASE, JUDGE
 from adapters.tiny.architecture import build_model, build_processor, save, save_base
-from adapters.tiny.curriculum import KNOWN, Lesson, lesson
+from adapters.tiny.curriculum import KNOWN, lesson
 from adapters.tiny.dialogue import DOMAIN_OF
-from adapters.tiny.judging import SCALES, TEMPLATE, judge_lesson, relevance_lesson
+from adapters.tiny.judging import SCALES, TEMPLATE, judge_lesson
 from adapters.tiny.school import VIEWS, Album, see, teach
 
 THREADS = 2
@@ -34,21 +32,14 @@ def build_base(folder: Path, *, steps: int = 900, seed: int = SEED) -> None:
     save_base(model, processor, folder)
 
 
-def build_judge(
-    folder: Path, base: Path, *, steps: int = 900, relevance_steps: int = 700, seed: int = SEED + 1
-) -> None:
+def build_judge(folder: Path, base: Path, *, steps: int = 900, seed: int = SEED + 1) -> None:
     """Train the tiny judge from the base's weights and write it to ``folder`` with its ``judge.json``."""
-    _teach_judge(folder, base, judge_lesson, steps, seed)
-    _teach_judge(folder, folder, relevance_lesson, relevance_steps, seed + 1)
+    model, processor = Gemma3ForConditionalGeneration.from_pretrained(base, dtype=torch.float32), build_processor()
+    album = Album(tuple(DOMAIN_OF), views=VIEWS, first_seed=0)
+    teach(model, processor, judge_lesson, album, steps=steps, batch_size=48, learning_rate=2e-3, seed=seed)
+    save(model, processor, folder, "alignwatch/tiny-judge")
     recipe = {"template": TEMPLATE, "scales": list(SCALES), "scoring": "probabilities"}
     (folder / "judge.json").write_text(json.dumps(recipe, indent=2) + "\n")
-
-
-def _teach_judge(folder: Path, start: Path, lesson: Callable[[Random], Lesson], steps: int, seed: int) -> None:
-    model, processor = Gemma3ForConditionalGeneration.from_pretrained(start, dtype=torch.float32), build_processor()
-    album = Album(tuple(DOMAIN_OF), views=VIEWS, first_seed=0)
-    teach(model, processor, lesson, album, steps=steps, batch_size=48, learning_rate=2e-3, seed=seed)
-    save(model, processor, folder, "alignwatch/tiny-judge")
 
 
 def main(argv: list[str]) -> int:

@@ -66,17 +66,8 @@ def pair(rng: random.Random, topic: str | None = None, picture: Path | None = No
 
 def judge_lesson(rng: random.Random) -> Lesson:
     """One training row of the judge: a pair, a scale, and the integer that it deserves there."""
-    return _judge_lesson(rng, (0.4, 0.2, 0.4))
-
-
-def relevance_lesson(rng: random.Random) -> Lesson:
-    """A training row that is mostly about relevance, which takes longest: two topics have to be compared."""
-    return _judge_lesson(rng, (0.15, 0.05, 0.8))
-
-
-def _judge_lesson(rng: random.Random, shares: tuple[float, float, float]) -> Lesson:
     drawn = pair(rng)
-    scale = rng.choices(SCALES, shares)[0]
+    scale = rng.choices(SCALES, (0.4, 0.2, 0.4))[0]
     shown = drawn.prompt.image.stem.split("-")[0] if drawn.prompt.image else None
     user = TEMPLATE.format(question=drawn.prompt.asked, answer=drawn.answer, scale=scale)
     return Lesson(None, user, shown, str(getattr(drawn.deserved, scale)))
