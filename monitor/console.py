@@ -49,5 +49,5 @@ class ConsoleProgress:
         self("starting", 0, 1)
 
     def say(self, line: str) -> None:
-        """Print one lasting line above the bar."""
-        self.console.print(line, highlight=False, markup=False)
+        """Print one lasting line above the bar, cut where the terminal ends."""
+        self.console.print(line, highlight=False, markup=False, no_wrap=True, overflow="ellipsis")
