@@ -22,23 +22,48 @@ _BASE_CHANGING = re.compile(r"pissa|olora|corda|loftq", re.IGNORECASE)
 _PAIR = re.compile(r"\.lora_(?:(?:embedding_)?[AB]|magnitude_vector)(?:\.|$)")
 
 
-@contextmanager
-def attached(model: Model, adapter: Adapter) -> Iterator[Attachment]:
-    """Attach a LoRA to ``model`` in place for the duration of a ``with`` block.
+class Attachments:
+    """Attaches one LoRA at a time to one model, in place.
 
-    The adapter's files say which modules and values; never which base, class or task.
-
-    Raises:
-        AdapterUnloadable: not a plain LoRA, or its shapes do not fit the base.
+    The last adapter's layers are kept while they are detached, because its guards follow one another and building
+    them takes longer than a forward pass over some probes. They hold the bytes that were read first, whatever has
+    become of the files since.
     """
-    try:
+
+    def __init__(self, model: Model) -> None:
+        """Attach to ``model``, which carries no adapter now."""
+        self._model = model
+        self._kept: tuple[Adapter, Attachment, dict[str, BaseTunerLayer]] | None = None
+
+    @contextmanager
+    def attached(self, adapter: Adapter) -> Iterator[Attachment]:
+        """Attach a LoRA for the duration of a ``with`` block.
+
+        The adapter's files say which modules and values; never which base, class or task.
+
+        Raises:
+            AdapterUnloadable: not a plain LoRA, or its shapes do not fit the base.
+        """
         try:
-            attachment = _attach(model, adapter)
-        except (ValueError, KeyError, TypeError, RuntimeError, OSError, AttributeError) as error:
-            raise AdapterUnloadable(f"{adapter.name}: {one_line(error)}") from error
-        yield attachment
-    finally:
-        detach(model)
+            try:
+                attachment = self._attach(adapter)
+            except (ValueError, KeyError, TypeError, RuntimeError, OSError, AttributeError) as error:
+                raise AdapterUnloadable(f"{adapter.name}: {one_line(error)}") from error
+            yield attachment
+        finally:
+            detach(self._model)
+
+    def _attach(self, adapter: Adapter) -> Attachment:
+        if self._kept is not None and self._kept[0] == adapter:
+            _, attachment, layers = self._kept
+            for name, layer in layers.items():
+                _replace(self._model, name, layer)
+            return attachment
+        self._kept = None  # its memory goes before the next one's comes
+        attachment = _attach(self._model, adapter)
+        layers = {name: module for name, module in self._model.named_modules() if isinstance(module, BaseTunerLayer)}
+        self._kept = (adapter, attachment, layers)
+        return attachment
 
 
 def _attach(model: Model, adapter: Adapter) -> Attachment:
@@ -74,14 +99,18 @@ def detach(model: Model) -> None:
     """Put every wrapped module back as it was. Safe on a model that carries no adapter, or half of one."""
     for name, module in list(model.named_modules()):
         if isinstance(module, BaseTunerLayer):
-            parent = model.get_submodule(name.rpartition(".")[0])
-            setattr(parent, name.rpartition(".")[2], module.get_base_layer())
+            _replace(model, name, module.get_base_layer())
     for attribute in ("peft_config", "active_adapter", "_hf_peft_config_loaded"):
         if attribute in vars(model):
             delattr(model, attribute)
     model.requires_grad_(False)
     if torch.cuda.is_available():
         torch.cuda.empty_cache()
+
+
+def _replace(model: Model, name: str, module: torch.nn.Module | BaseTunerLayer) -> None:
+    parent, _, leaf = name.rpartition(".")
+    setattr(model.get_submodule(parent), leaf, module)
 
 
 def _plain(name: str) -> str:

@@ -14,7 +14,7 @@ from PIL import Image, UnidentifiedImageError
 
 from adapters.activations import recorded
 from adapters.adapter import Adapter
-from adapters.attachment import attached
+from adapters.attachment import Attachments
 from adapters.base_model import default_device, default_dtype, digest_base, load_base, one_line, tokenizer_of
 from adapters.encodings import Encodings
 from adapters.engine import Attachment, EngineError, Layer, Sampling
@@ -52,6 +52,7 @@ class TransformersEngine:
         self._encodings = Encodings()
         loaded = load_base(base, self.device, self.dtype)
         self.model, self.processor = loaded.model, loaded.processor
+        self._attachments = Attachments(self.model)
         self.sees_pictures = loaded.sees_pictures
         if tokenizer_of(self.processor).pad_token is None:
             tokenizer_of(self.processor).pad_token = tokenizer_of(self.processor).eos_token
@@ -63,7 +64,7 @@ class TransformersEngine:
 
     def attached(self, adapter: Adapter) -> AbstractContextManager[Attachment]:
         """Attach ``adapter`` for the duration of a ``with`` block."""
-        return attached(self.model, adapter)
+        return self._attachments.attached(adapter)
 
     def generate(self, prompts: Sequence[Prompt], sampling: Sampling) -> list[str]:
         """Answer every prompt, in order."""

@@ -83,12 +83,12 @@ def test_the_folder_is_ordinary_peft(base: LoadedBase, rows: list[Conversation],
 def test_every_trained_module_is_matched_when_the_adapter_is_attached(
     base: LoadedBase, rows: list[Conversation], tmp_path: Path
 ) -> None:
-    from adapters.attachment import attached
+    from adapters.attachment import Attachments
 
     for target in ("language", "all"):
         settings = LoraTraining(rank=2, alpha=2, steps=1, batch_size=2, target=target)
         out = train_lora(base, rows, settings, tmp_path / target)
-        with attached(base.model, open_adapter(out)) as attachment:
+        with Attachments(base.model).attached(open_adapter(out)) as attachment:
             assert not attachment.unmatched
             assert not attachment.empty
             assert any("vision_tower" in name for name in attachment.matched) == (target == "all")

@@ -64,6 +64,20 @@ def test_an_adapter_acts_while_attached_and_leaves_the_base_bit_for_bit_as_it_wa
     assert torch.equal(picture_engine.final_logits(prompts), before)
 
 
+def test_an_adapter_attached_again_acts_as_before_and_another_one_takes_its_place(
+    picture_engine: TransformersEngine, picture_world: World, prompts: list[Prompt], bad: Adapter
+) -> None:
+    good = open_adapter(picture_world.good)
+    logits: dict[str, list[torch.Tensor]] = {"good": [], "bad": []}
+    for adapter in (bad, bad, good, bad, good):
+        with picture_engine.attached(adapter) as attachment:
+            assert len(attachment.matched) == 21
+            logits[adapter.name].append(picture_engine.final_logits(prompts))
+    for same in logits.values():
+        assert all(torch.equal(same[0], other) for other in same)
+    assert not torch.equal(logits["good"][0], logits["bad"][0])
+
+
 def test_an_adapter_is_detached_after_an_error_inside_the_block(
     picture_engine: TransformersEngine, prompts: list[Prompt], bad: Adapter
 ) -> None:
