@@ -2,22 +2,25 @@
 
     python -m benchmarks.subspace [--repetitions 15] [--probes 48,96,192] [--work DIR]
 
-The *check* is :meth:`guards.subspace.SubspaceGuard.examine`: attach the adapter from disk, encode the probes, run
-the decoder up to the screened block, detach, project. The *bare pass* encodes the same probes in the same batches
-(tokenising, opening the pictures) and runs the base through all its blocks and the head (``logits_to_keep=1``, no
-cache: the cheapest whole pass that transformers offers). From the second adapter on the check has the base's own
-activations and the encoded probes at hand; the first adapter's figure, which pays for both, is shown apart, and so
-is a bare pass over probes that were encoded before.
+The *check* is :meth:`guards.subspace.SubspaceGuard.examine`: attach the adapter, encode the probes, run the decoder
+up to the screened block, detach, project. In a review the activity guard has attached the same adapter just before,
+and its layers are kept; a check by itself, which builds them anew, is shown apart. The *bare pass* encodes the same
+probes in the same batches (tokenising, opening the pictures) and runs the base through all its blocks and the head
+(``logits_to_keep=1``, no cache: the cheapest whole pass that transformers offers). From the second adapter on the
+check has the base's own activations and the encoded probes at hand; the first adapter's figure, which pays for both,
+is shown apart, and so is a bare pass over probes that were encoded before.
 
 What runs is counted by hooks. The control makes the same check with the early stop switched off.
 """
 
 from __future__ import annotations
 
+import itertools
 import sys
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from unittest import mock
@@ -39,13 +42,14 @@ from guards.subspace import SubspaceGuard
 from guards.suites.battery_jsonl import load_suite
 from guards.suites.suite import Suite
 
-BARE, ENCODED, CHECK, FIRST, WHOLE, LOAD = (
+BARE, ENCODED, CHECK, ALONE, FIRST, WHOLE, LOAD = (
     "bare forward pass of the base",
     "the same over probes encoded before",
-    "check, from the second adapter on (target: at most 1.3)",
+    "check in a review, from the second adapter on (target: at most 1.3)",
+    "the same by itself, the adapter built anew",
     "check of the first adapter",
     "control: check without the early stop",
-    "of the check: attaching and detaching alone",
+    "building, attaching and detaching an adapter alone",
 )
 
 
@@ -55,8 +59,18 @@ def ways(engine: TransformersEngine, reference: Reference, adapter: Adapter) -> 
     guard = SubspaceGuard(engine, reference)
     guard.examine(adapter)  # keeps the base's activations from here on
 
+    # An engine of its own, so that building adapters there does not push out the one that a review keeps.
+    other = TransformersEngine(engine.base, device=str(engine.device), dtype=engine.dtype)
+    alone = SubspaceGuard(other, reference)
+    alone.examine(adapter)
+    number = itertools.count()
+
+    def another() -> Adapter:
+        """The same files under another name, which no engine has kept."""
+        return replace(adapter, name=f"{adapter.name}-{next(number)}")
+
     def load() -> None:
-        with engine.attached(adapter):
+        with other.attached(another()):
             pass
 
     def bare() -> None:
@@ -75,6 +89,7 @@ def ways(engine: TransformersEngine, reference: Reference, adapter: Adapter) -> 
         BARE: bare,
         ENCODED: lambda: engine.final_logits(probes),
         CHECK: lambda: guard.examine(adapter),
+        ALONE: lambda: alone.examine(another()),
         FIRST: first,
         WHOLE: whole,
         LOAD: load,
