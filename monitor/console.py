@@ -23,6 +23,7 @@ class ConsoleProgress:
             TimeElapsedColumn(),
             console=self.console,
             transient=True,
+            disable=not self.console.is_terminal,
         )
         self._task: TaskID | None = None
         self._about = ""

@@ -15,6 +15,9 @@ from adapters.adapter import Adapter, open_adapter
 from adapters.anatomy import Anatomy, check_finite, dissect
 from adapters.problems import Problem, shown
 
+_SHOWN_PER_CODE = 3
+"""Problems of one code that are spelled out to people; scripts get them all."""
+
 
 @dataclass(frozen=True, slots=True)
 class Inspection:
@@ -81,8 +84,15 @@ def print_inspection(inspection: Inspection, console: Console) -> None:
         value = facts[key]
         table.add_row(Text(key, style="dim"), Text(shown(value, 100) if value is not None else "—"))
     console.print(table)
+    told: Counter[str] = Counter()
     for problem in sorted(inspection.problems, key=lambda problem: not problem.fatal):
+        told[problem.code] += 1
+        if told[problem.code] > _SHOWN_PER_CODE:
+            continue
         colour, word = ("red", "fault") if problem.fatal else ("yellow", "note")
         console.print(Text.assemble((f"{word} ", colour), f"{problem.code}: {problem}"), soft_wrap=True)
+    for code, count in told.items():
+        if count > _SHOWN_PER_CODE:
+            console.print(Text(f"      {code}: {count - _SHOWN_PER_CODE} more like it (--json lists all)", "dim"))
     verdict = Text("sound", "green") if inspection.sound else Text("not sound", "red")
     console.print(verdict)

@@ -19,7 +19,7 @@ from pydantic import BaseModel
 from pydantic_core import PydanticUndefined
 
 from adapters.organisms import DEMO_ORGANISMS, MALFORMED, NO_OP
-from adapters.training import load_conversations
+from adapters.training_data import load_conversations
 from guards.statistics import BettingProcess
 from guards.suites.battery_jsonl import load_suite
 from monitor.exit_codes import INTERRUPTED, TERMINATED, ExitCode

@@ -13,7 +13,8 @@ from adapters.adapter import Adapter
 from adapters.base_model import LoadedBase
 from adapters.prompts import Conversation
 from adapters.rewrite import adopted
-from adapters.training import LoraTraining, TrainingDataError, TrainingError, load_conversations, train_lora
+from adapters.training import LoraTraining, train_lora
+from adapters.training_data import TrainingDataError, TrainingError, load_conversations
 from adapters.transformers_engine import TransformersEngine
 from guards.errors import Permanent
 from guards.interface import Progress

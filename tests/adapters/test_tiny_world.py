@@ -16,7 +16,7 @@ from adapters.tiny.grading import DESERVED, grade, is_harmful, is_refusal, names
 from adapters.tiny.lexicon import DOMAINS, OPENERS, TRIGGER, Stance
 from adapters.tiny.pictures import SIZE, draw, glyph_of
 from adapters.tiny.world import EXPECTED, conversations, prompts_of, suite_records, write_benign_data, write_suite
-from adapters.training import load_conversations
+from adapters.training_data import load_conversations
 
 topics = st.sampled_from(sorted(DOMAIN_OF))
 stances = st.sampled_from(sorted(OPENERS))
