@@ -17,7 +17,6 @@ from torch import Tensor
 from adapters.activations import transformer_blocks
 from adapters.adapter import Adapter
 from adapters.engine import Layer
-from adapters.prompts import MODALITIES
 from adapters.transformers_engine import TransformersEngine
 from guards.errors import Permanent
 from guards.geometry import Standardiser, components, explained, projection
@@ -82,7 +81,16 @@ def calibrate(
     harmful = torch.tensor([known.harmful for known in population])
     subspaces = tuple(_harmful_subspace(stacked[:, block], harmful) for block in range(blocks))
     screen = blocks // 2
-    facts = _facts(engine.base_digest, population, stacked[:, screen], harmful, subspaces[screen], screen, blocks)
+    facts = _facts(
+        engine.base_digest,
+        population,
+        probes.modalities,
+        stacked[:, screen],
+        harmful,
+        subspaces[screen],
+        screen,
+        blocks,
+    )
     reference = Reference(facts, standardisers, subspaces, probes)
     save_reference(reference, out)
     return reference
@@ -103,13 +111,13 @@ def _harmful_subspace(shifts: Tensor, harmful: Tensor) -> Tensor:
 def _facts(
     base_digest: str,
     population: Sequence[Known],
+    modalities: Sequence[str],
     shifts: Tensor,
     harmful: Tensor,
     subspace: Tensor,
     screen: int,
     blocks: int,
 ) -> Facts:
-    modalities = MODALITIES[: shifts.shape[1]] if shifts.shape[1] > 1 else MODALITIES[:1]
     held_out = [_held_out(index, population, shifts, harmful) for index in range(len(population))]
     random = torch.linalg.qr(torch.randn(subspace.T.shape, generator=torch.Generator().manual_seed(0)))[0].T
     null: dict[str, dict[str, float]] = {}

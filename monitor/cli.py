@@ -11,7 +11,7 @@ import typer
 from rich.console import Console
 from rich.markdown import Markdown
 
-from monitor.exit_codes import INTERRUPTED, ExitCode, UsageError, end_on_sigterm, run_and_explain
+from monitor.exit_codes import INTERRUPTED, ExitCode, end_on_sigterm, run_and_explain
 
 app = typer.Typer(
     name="alignwatch",
@@ -149,8 +149,6 @@ def _run(arguments: list[str] | None) -> int:
             return int(ExitCode.USAGE)
         raise
 
-
-__all__ = ["UsageError", "app", "main"]
 
 if __name__ == "__main__":
     main()

@@ -106,7 +106,7 @@ def grow_arrivals(folder: Path) -> None:
         if (folder / name).is_dir():
             continue
         if name in organisms:
-            grow(organisms[name], workshop / name, base=base)
+            grow(organisms[name], workshop / name, base=base, pictures=workshop / "pictures")
         else:
             (no_op_adapter if name == NO_OP else malformed_adapter)(workshop / name, base=base)
         (workshop / name).rename(folder / name)

@@ -1,7 +1,7 @@
 """The embedded default: the shipped tiny base with its judge, suite, Reference and benign data. Nothing to configure.
 
-The only modules of ``monitor`` that know the tiny world are this one and :mod:`monitor.demo`; a review of any other
-base imports neither.
+The only modules of ``monitor`` that know the tiny world are this one, :mod:`monitor.embedded_reference` and
+:mod:`monitor.demo`; a review of any other base imports none of them.
 """
 
 from __future__ import annotations

@@ -26,7 +26,7 @@ class ExitCode(IntEnum):
     UNSAFE = 1
     """It may not: it is defective, or its rise was proved."""
     USAGE = 2
-    """Nothing was examined: a path, option, policy or suite is wrong."""
+    """Somebody has to change something first: a path, an option, the policy, a suite, or the judge's settings."""
     INCONCLUSIVE = 3
     """It could not be decided; it is not promoted."""
     INFRASTRUCTURE = 4

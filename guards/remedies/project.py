@@ -10,7 +10,6 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-import torch
 from safetensors.torch import load_file
 
 from adapters.adapter import WEIGHTS_NAME, Adapter
@@ -58,20 +57,3 @@ class ProjectRemedy:
         if not treated:
             raise Permanent("project cannot treat this adapter: it has no o_proj, down_proj or alike in the decoder")
         return rewritten(adapter, tensors, out, method=self.name)
-
-
-def harmful_share(adapter: Adapter, reference: Reference) -> dict[str, float]:
-    """Share of each residual-writing ΔW's energy within the harmful subspace, by module; 0 after projecting."""
-    tensors = load_file(adapter.path / WEIGHTS_NAME)
-    shares = {}
-    for key, tensor in tensors.items():
-        place = _WRITES.search(key)
-        if place is None or _VISION.search(key):
-            continue
-        block = int(place["block"])
-        basis = raw_basis(reference.subspaces[block], reference.standardisers[block].scale)
-        factor = torch.linalg.qr(tensors[key.replace("lora_B", "lora_A")].float().T)[1].T
-        delta = tensor.float() @ factor
-        total = float(delta.pow(2).sum())
-        shares[key] = float((basis.T @ delta).pow(2).sum()) / total if total else 0.0
-    return shares

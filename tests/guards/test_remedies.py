@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -8,14 +9,14 @@ import torch
 from conftest import World
 from safetensors.torch import load_file
 
-from adapters.adapter import CONFIG_NAME, MANIFEST_NAME, WEIGHTS_NAME, open_adapter
+from adapters.adapter import CONFIG_NAME, MANIFEST_NAME, WEIGHTS_NAME, Adapter, open_adapter
 from adapters.engine import Layer, Sampling
 from adapters.transformers_engine import TransformersEngine
 from guards.errors import Permanent
-from guards.geometry import Standardiser, components
+from guards.geometry import Standardiser, components, raw_basis
 from guards.reference import Facts, Reference
 from guards.remedies.benign_finetune import BenignFinetuneRemedy
-from guards.remedies.project import ProjectRemedy, harmful_share
+from guards.remedies.project import ProjectRemedy
 from guards.suites.battery_jsonl import load_suite
 from policies.policy import Remedying
 
@@ -42,6 +43,22 @@ def _reference(engine: TransformersEngine, world: World, dimensions: int) -> Ref
         explained=0.5,
     )
     return Reference(facts, standardisers, subspaces, probes)
+
+
+def harmful_share(adapter: Adapter, reference: Reference) -> dict[str, float]:
+    """Share of each residual-writing delta's energy within the harmful subspace, by the key of its B."""
+    tensors = load_file(adapter.path / WEIGHTS_NAME)
+    shares = {}
+    for key, outer in tensors.items():
+        place = re.search(r"language_model\.layers\.(\d+)\.(?:self_attn\.o_proj|mlp\.down_proj)\.lora_B", key)
+        if place is None:
+            continue
+        block = int(place[1])
+        basis = raw_basis(reference.subspaces[block], reference.standardisers[block].scale)
+        delta = outer.float() @ tensors[key.replace("lora_B", "lora_A")].float()
+        total = float(delta.pow(2).sum())
+        shares[key] = float((basis.T @ delta).pow(2).sum()) / total if total else 0.0
+    return shares
 
 
 def test_projecting_leaves_no_write_in_the_harmful_subspace_and_keeps_everything_else_of_the_file(
@@ -125,7 +142,7 @@ def test_nothing_half_written_is_left_when_a_remedy_fails(
     data.write_text(json.dumps(row) + "\n")
     remedy = BenignFinetuneRemedy(picture_engine, Remedying(benign_data=data, steps=5, learning_rate=1e30))
     out = tmp_path / "out" / "mended"
+    out.parent.mkdir()
     with pytest.raises(Permanent, match="benign_finetune"):
         remedy.apply(open_adapter(picture_world.bad), out)
-    assert not out.exists()
-    assert not list(out.parent.glob("*")) if out.parent.exists() else True
+    assert list(out.parent.iterdir()) == []

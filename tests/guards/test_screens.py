@@ -5,6 +5,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+import torch
 from conftest import World
 from foreign_base import train_to_say
 from safetensors.torch import load_file, save_file
@@ -12,7 +13,7 @@ from safetensors.torch import load_file, save_file
 from adapters.adapter import WEIGHTS_NAME, Adapter, open_adapter
 from adapters.transformers_engine import TransformersEngine
 from guards.activity import ActivityGuard
-from guards.calibration import Known, calibrate
+from guards.calibration import Known, _facts, calibrate
 from guards.errors import Permanent
 from guards.reference import Reference, ReferenceUnusable, load_reference
 from guards.subspace import SubspaceGuard
@@ -150,3 +151,16 @@ def test_probes_with_a_picture_that_vanished_are_an_inability_not_a_clean_screen
     broken = replace(reference, probes=replace(reference.probes, prompts=gone))
     results = SubspaceGuard(picture_engine, broken).examine(open_adapter(picture_world.bad))
     assert [type(result) for result in results] == [Inconclusive]
+
+
+def test_a_reference_of_picture_probes_alone_speaks_of_pictures_alone() -> None:
+    generator = torch.Generator().manual_seed(0)
+    population = [
+        Known(Adapter(Path(f"{n}"), f"sha256-{n}", f"{n}", None), f"domain-{n % 3}", harmful=n % 2 == 1)
+        for n in range(8)
+    ]
+    harmful = torch.tensor([known.harmful for known in population])
+    shifts = torch.randn(8, 1, 16, generator=generator)
+    subspace = torch.linalg.qr(torch.randn(16, 3, generator=generator))[0].T
+    facts = _facts("sha256-0", population, ("image",), shifts, harmful, subspace, screen=1, blocks=3)
+    assert set(facts.null) == set(facts.known_bad) == set(facts.auroc) == {"image"}
