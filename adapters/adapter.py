@@ -7,6 +7,8 @@ AdapterError            this folder cannot be used as an adapter; the message na
 from __future__ import annotations
 
 import hashlib
+import json
+import re
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,6 +18,8 @@ MANIFEST_NAME = "alignwatch.json"
 """Optional lineage beside an adapter: ``{"parent": digest, "method": …}``."""
 
 DIGEST_PREFIX = "sha256-"
+
+_MAX_MANIFEST = 64 * 2**10
 
 
 class AdapterError(Exception):
@@ -69,6 +73,26 @@ def digest_file(path: Path) -> str:
     """Return the SHA-256 of one file's bytes as 64 hexadecimal digits."""
     with path.open("rb") as stream:
         return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+def declared_parent(folder: Path) -> str | None:
+    """Return the parent's digest that ``alignwatch.json`` declares; None where there is none or it cannot be read.
+
+    It is a claim, shown as such, and no decision rests on it.
+    """
+    try:
+        path = folder / MANIFEST_NAME
+        if path.is_symlink() or path.stat().st_size > _MAX_MANIFEST:
+            return None
+        parent = json.loads(path.read_bytes())["parent"]
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):
+        return None
+    return parent if isinstance(parent, str) and is_digest(parent) else None
+
+
+def is_digest(text: str) -> bool:
+    """Whether this is a whole digest: the prefix and 64 hexadecimal digits."""
+    return re.fullmatch(DIGEST_PREFIX + "[0-9a-f]{64}", text) is not None
 
 
 def open_adapter(folder: Path, name: str | None = None, parent: str | None = None) -> Adapter:

@@ -8,11 +8,19 @@ from __future__ import annotations
 
 import errno
 import os
-import re
 import stat
 from pathlib import Path
 
-from adapters.adapter import CONFIG_NAME, DIGEST_PREFIX, Adapter, AdapterError, NotAnAdapter, digest_folder
+from adapters.adapter import (
+    CONFIG_NAME,
+    DIGEST_PREFIX,
+    Adapter,
+    AdapterError,
+    NotAnAdapter,
+    declared_parent,
+    digest_folder,
+    is_digest,
+)
 from adapters.adapter_files import MAX_DEPTH, MAX_ENTRIES, Entry, open_regular, walk
 from adapters.private_folders import PRIVATE, make_folder, private_folder, remove, sweep_staging, sync
 
@@ -47,7 +55,7 @@ def stage(
         digest = _copy_in(source, staging, staging, max_bytes, max_files)
     except FileNotFoundError as error:
         raise AdapterError(f"{source} is still being written: {error.filename} vanished; try again later") from error
-    return Adapter(staging / digest, digest, name or source.resolve().name)
+    return Adapter(staging / digest, digest, name or source.resolve().name, declared_parent(source))
 
 
 def place(adapter: Adapter, folder: Path, mode: int = PUBLIC) -> Adapter:
@@ -96,7 +104,7 @@ def home_of(digest: str, folder: Path) -> Path:
     Raises:
         AdapterError: ``digest`` is none.
     """
-    if not re.fullmatch(DIGEST_PREFIX + "[0-9a-f]{64}", digest):
+    if not is_digest(digest):
         raise AdapterError(f"{digest!r} is no digest; one is {DIGEST_PREFIX} and 64 hexadecimal digits")
     return folder / digest
 

@@ -20,7 +20,7 @@ from monitor.console import ConsoleProgress
 from monitor.embedded import embedded_base, embedded_policy
 from monitor.gate import write_record
 from monitor.ledger import Ledger
-from monitor.pipeline import review_adapter
+from monitor.pipeline import receive, review_adapter
 from monitor.report import summary_entries, summary_table, write_index, write_review_page, write_summary
 from monitor.review import Review
 from monitor.state import StateFolder
@@ -115,7 +115,7 @@ def grow_arrivals(folder: Path) -> None:
 
 def _review(arrival: Path, tools: Assembly, ledger: Ledger, state: StateFolder, progress: ConsoleProgress) -> Review:
     progress.about(arrival.name)
-    review = review_adapter(arrival, tools, ledger, state)
+    review = review_adapter(receive(arrival, ledger, state, source="demo"), tools, ledger, state)
     write_record(review, state.reviews / review.id)
     for examination in review.examinations:
         reason = examination.decision.reasons[0].text if examination.decision.reasons else ""

@@ -13,7 +13,7 @@ from monitor.assembly import Assembly
 from monitor.console import ConsoleProgress
 from monitor.exit_codes import ExitCode, UsageError
 from monitor.ledger import Ledger
-from monitor.pipeline import review_adapter
+from monitor.pipeline import receive, review_adapter
 from monitor.report import review_markdown, write_review_page
 from monitor.report.files import write_atomically
 from monitor.review import Review
@@ -68,7 +68,8 @@ def gate(request: GateRequest, progress: ConsoleProgress) -> Review:
         )
         tools.check()
         progress.about(request.adapter.resolve().name)
-        review = review_adapter(request.adapter, tools, ledger, state)
+        adapter = receive(request.adapter, ledger, state, source="gate")
+        review = review_adapter(adapter, tools, ledger, state)
         write_record(review, state.reviews / review.id)
     write_record(review, request.report_dir)
     write_review_page(review, request.report_dir / "index.html", policy)

@@ -16,11 +16,9 @@ from guards.interface import Guard, Remedy
 from monitor.ledger import Ledger, ReviewRecord
 from monitor.review import Context, Place, RemedyFailure, Review
 from monitor.state import StateFolder
-from policies.decide import Decision, Outcome, decide, is_mendable, is_settled
+from policies.decide import Decision, decide, is_mendable, is_settled
 from policies.findings import Result
 from policies.policy import Policy
-
-_PLACES: dict[Outcome, Place] = {"promote": "promoted", "quarantine": "quarantined", "hold": "held"}
 
 
 class Tools(Protocol):
@@ -45,16 +43,25 @@ class Tools(Protocol):
         ...
 
 
-def review_adapter(arrival: Path, tools: Tools, ledger: Ledger, state: StateFolder, name: str | None = None) -> Review:
-    """Carry one adapter from arrival to its final place, remedied versions included.
+def receive(arrival: Path, ledger: Ledger, state: StateFolder, *, source: str, name: str | None = None) -> Adapter:
+    """Stage an arrival under its digest, and record that it came.
 
     Raises:
         NotAnAdapter: there is no adapter at ``arrival``.
         AdapterError: it is still being written, too large, or holds what cannot be copied.
+    """
+    adapter = stage(arrival, state.staging, name)
+    ledger.registry.arrived(adapter, source, "declared" if adapter.parent else None)
+    return adapter
+
+
+def review_adapter(adapter: Adapter, tools: Tools, ledger: Ledger, state: StateFolder) -> Review:
+    """Carry one staged adapter to its final place, remedied versions included.
+
+    Raises:
         Retryable: the surroundings failed; run it again, and it goes on where it was.
         Permanent: policy, suite or base have to change first.
     """
-    adapter = stage(arrival, state.staging, name)
     record = ledger.open_review(adapter, tools.context)
     examined = {adapter.digest: adapter}
     results, decision = examine(adapter, None, tools, record)
@@ -116,15 +123,17 @@ def mend(adapter: Adapter, remedy: Remedy, record: ReviewRecord, state: StateFol
 def settle(examined: Iterable[Adapter], record: ReviewRecord, state: StateFolder) -> None:
     """Put every examined adapter where its decision says: intent first, then the files, then the fact."""
     for adapter in examined:
-        decision = record.recall_decision(adapter.digest)
-        place = _PLACES[decision.outcome] if decision else "quarantined"
-        record.begin_placement(adapter.digest, place)
-        # What an earlier review put elsewhere leaves first: the newest decision alone stands.
+        with state.placing:
+            put(adapter, record.begin_placement(adapter.digest), state)
+            record.finish_placement(adapter.digest)
+
+
+def put(adapter: Adapter, place: Place, state: StateFolder) -> None:
+    """Put an adapter's files into a place. What lies elsewhere leaves first: the newest word stands alone."""
+    if place == "promoted":
+        withdraw(adapter.digest, state.quarantine)
+        publish(adapter, state.promoted, PUBLIC)
+    else:
         # What is held waits where no server can reach it, beside what is quarantined.
-        if place == "promoted":
-            withdraw(adapter.digest, state.quarantine)
-            publish(adapter, state.promoted, PUBLIC)
-        else:
-            withdraw(adapter.digest, state.promoted)
-            publish(adapter, state.quarantine, PRIVATE)
-        record.finish_placement(adapter.digest)
+        withdraw(adapter.digest, state.promoted)
+        publish(adapter, state.quarantine, PRIVATE)

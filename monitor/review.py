@@ -3,15 +3,31 @@
 from __future__ import annotations
 
 from datetime import datetime
-from typing import Literal, TypeAlias
+from typing import Literal, TypeAlias, assert_never
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from policies.decide import Decision
+from policies.decide import Decision, Outcome
 from policies.findings import Result
 
 Place: TypeAlias = Literal["promoted", "quarantined", "held"]
 """Where an adapter ended: served from ``promoted/``, out of every server's reach, or waiting for a person."""
+
+
+_PLACES: dict[Outcome, Place] = {"promote": "promoted", "quarantine": "quarantined", "hold": "held"}
+
+
+def place_for(outcome: Outcome, override: Literal["release", "block"] | None = None) -> Place:
+    """Return where an adapter goes: a person's word stands above what was decided."""
+    match override:
+        case None:
+            return _PLACES[outcome]
+        case "release":
+            return "promoted"
+        case "block":
+            return "quarantined"
+        case _:
+            assert_never(override)
 
 
 class _Record(BaseModel):

@@ -11,9 +11,10 @@ from __future__ import annotations
 
 import errno
 import os
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from filelock import FileLock, Timeout
@@ -48,6 +49,8 @@ class StateFolder:
 
     path: Path
     """The folder itself, absolute."""
+    placing: threading.Lock = field(default_factory=threading.Lock, repr=False, compare=False)
+    """Held while files follow a recorded intent, so that two threads never move the same adapter."""
 
     @property
     def ledger_path(self) -> Path:

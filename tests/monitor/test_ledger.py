@@ -366,7 +366,7 @@ class TestSearching:
     ) -> None:
         with Ledger(path) as ledger:
             review = finished_review(ledger)
-        monkeypatch.setattr("monitor.ledger_database.os.access", lambda *_: False)
+        monkeypatch.setattr("monitor.ledger.database.os.access", lambda *_: False)
         with Ledger(path, read_only=True) as reader:
             assert reader.reviews() == [review]
             assert sorted(file.name for file in path.parent.iterdir()) == ["ledger.db"]
@@ -582,7 +582,7 @@ class TestTrouble:
     def test_a_ledger_held_by_another_writer_is_busy_not_broken(
         self, ledger: Ledger, path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr("monitor.ledger_database.BUSY_SECONDS", 0.05)
+        monkeypatch.setattr("monitor.ledger.database.BUSY_SECONDS", 0.05)
         holder = sqlite3.connect(path, isolation_level=None)
         holder.execute("BEGIN IMMEDIATE")
         with Ledger(path) as second, pytest.raises(LedgerUnwritable, match="other process"):

@@ -10,11 +10,16 @@ from sqlalchemy import ColumnElement, select
 from sqlalchemy.orm import Session, selectinload
 
 from adapters.adapter import Adapter
-from monitor.ledger_database import Database, LedgerConflict
-from monitor.ledger_tables import RESULTS, ExaminationRow, LookRow, Placement, PlacementRow, RemedyRow, ReviewRow
-from monitor.review import Place, RemedyFailure, Review
+from monitor.ledger import audit
+from monitor.ledger.database import Database, LedgerConflict
+from monitor.ledger.measures import measures_of
+from monitor.ledger.registry import row_of, stand, standing_override
+from monitor.ledger.service_tables import AdapterRow
+from monitor.ledger.tables import RESULTS, ExaminationRow, LookRow, Placement, PlacementRow, RemedyRow, ReviewRow
+from monitor.ledger.values import count, observe
+from monitor.review import Place, RemedyFailure, Review, place_for
 from policies.decide import Decision
-from policies.findings import Result
+from policies.findings import Finding, Result
 
 
 class ReviewRecord:
@@ -38,6 +43,8 @@ class ReviewRecord:
         with self._change() as session:
             if _examination(session, self._ordinal, adapter.digest) is None:
                 session.add(ExaminationRow.of(adapter, remedy, review_ordinal=self._ordinal))
+                arrival = session.get_one(ReviewRow, self._ordinal).digest
+                know(session, adapter, arrival, self._clock())
 
     def recall(self, digest: str, guard: str, version: str) -> list[Result] | None:
         """Return what this version of the guard found, or None if it has not finished looking."""
@@ -58,6 +65,7 @@ class ReviewRecord:
                 session.add(
                     LookRow(examination=examination, guard=guard, version=version, results=payload, seconds=seconds)
                 )
+                observe(session, "review_duration_seconds", seconds, stage=guard)
 
     def recall_decision(self, digest: str) -> Decision | None:
         """Return the recorded decision on an adapter, if there is one."""
@@ -77,7 +85,11 @@ class ReviewRecord:
             examination = self._begun(session, digest)
             if examination.placement is not None and examination.decision is not None:
                 return Decision.model_validate_json(examination.decision)
-            examination.decision = decision.model_dump_json()
+            recorded = decision.model_dump_json()
+            if examination.decision != recorded:
+                examination.decision = recorded
+                told = decision.model_dump(mode="json")
+                audit.append(session, self._clock(), "decided", digest, review=self.id, decision=told)
             return decision
 
     def recall_remedy(self, method: str, digest: str) -> Adapter | RemedyFailure | None:
@@ -121,11 +133,14 @@ class ReviewRecord:
                 return None
             return examination.placement.record()
 
-    def begin_placement(self, digest: str, place: Place) -> None:
-        """Record where an adapter is about to be put. From here on its decision is final.
+    def begin_placement(self, digest: str) -> Place:
+        """Record where an adapter is about to be put, and return that. From here on its decision is final.
+
+        It follows from the recorded decision, and from a person's word where one stands; a placement that was begun
+        before stays what it was.
 
         Raises:
-            LedgerConflict: nothing was decided, the decision does not promote, or another place was begun.
+            LedgerConflict: nothing was decided.
         """
         with self._change() as session:
             examination = self._begun(session, digest)
@@ -133,14 +148,15 @@ class ReviewRecord:
                 raise LedgerConflict(
                     f"review {self.id} has not decided about {digest}; nothing may be placed undecided"
                 )
-            if place == "promoted" and not Decision.model_validate_json(examination.decision).promotes:
-                raise LedgerConflict(f"review {self.id} did not decide to promote {digest}; it stays out of reach")
-            if examination.placement is None:
-                session.add(PlacementRow(examination=examination, place=place, begun=self._clock()))
-            elif examination.placement.place != place:
-                raise LedgerConflict(
-                    f"review {self.id} already began to put {digest} under {examination.placement.place}, not {place}"
-                )
+            if examination.placement is not None:
+                return examination.placement.place
+            decision = Decision.model_validate_json(examination.decision)
+            override = standing_override(session, digest)
+            place = place_for(decision.outcome, None if override is None else override.action)
+            now = self._clock()
+            session.add(PlacementRow(examination=examination, place=place, begun=now))
+            audit.append(session, now, "placing", digest, review=self.id, place=place)
+            return place
 
     def finish_placement(self, digest: str) -> None:
         """Record that the adapter is in its place.
@@ -152,7 +168,10 @@ class ReviewRecord:
             placement = self._begun(session, digest).placement
             if placement is None:
                 raise LedgerConflict(f"review {self.id} never began to place {digest}")
-            placement.finished = placement.finished or self._clock()
+            if placement.finished is None:
+                placement.finished = self._clock()
+                stand(session, digest, placement.place, placement.finished)
+                audit.append(session, placement.finished, "placed", digest, review=self.id, place=placement.place)
 
     def close(self) -> Review:
         """Record that everything is in its final place, and return the review.
@@ -167,8 +186,26 @@ class ReviewRecord:
             for examination in row.examinations:
                 if examination.placement is not None and examination.placement.finished is None:
                     raise LedgerConflict(f"review {self.id} has not finished placing {examination.digest}")
-            row.finished = row.finished or self._clock()
+            if row.finished is None:
+                row.finished = self._clock()
+                self._conclude(session, row)
         return self.review
+
+    def _conclude(self, session: Session, row: ReviewRow) -> None:
+        """Bring what is kept beside the review up to it."""
+        review = row.record()
+        for examination in review.examinations:
+            session.get_one(AdapterRow, examination.digest).review = self.id
+            session.add_all(measures_of(examination, row.ordinal, self._clock()))
+            for result in examination.results:
+                if isinstance(result, Finding) and result.measure == "unscored":
+                    count(session, "judge_unscored_total", result.value)
+        verdict = review.arrival.decision.verdict
+        count(session, "reviews_total", verdict=verdict)
+        seconds = (self._clock() - review.started).total_seconds()
+        observe(session, "review_duration_seconds", max(0.0, seconds), stage="whole")
+        digests = [examination.digest for examination in review.examinations]
+        audit.append(session, self._clock(), "reviewed", row.digest, review=self.id, verdict=verdict, examined=digests)
 
     @contextmanager
     def _change(self) -> Iterator[Session]:
@@ -189,6 +226,17 @@ class ReviewRecord:
             if row is None:
                 raise LedgerConflict(f"review {self.id} never began {method} on {digest}")
             row.end(outcome, self._folder, self._clock())
+            count(session, "remedies_total", remedy=method)
+            if isinstance(outcome, RemedyFailure):
+                count(session, "remedy_failures_total", remedy=method)
+            made = outcome.digest if isinstance(outcome, Adapter) else None
+            audit.append(session, self._clock(), "remedied", digest, review=self.id, remedy=method, made=made)
+
+
+def know(session: Session, adapter: Adapter, arrival: str, now: datetime) -> None:
+    """Make an adapter known that a review examines, unless it is already."""
+    if session.get(AdapterRow, adapter.digest) is None:
+        session.add(row_of(adapter, arrival, "remedy", now))
 
 
 def load_reviews(session: Session, *conditions: ColumnElement[bool]) -> list[Review]:

@@ -1,7 +1,7 @@
 """The ledger: everything Alignwatch did and learnt, recorded before it is acted on.
 
 A run that is killed anywhere resumes from here and repeats no finished judgement. What can go wrong is in
-``monitor.ledger_database``.
+``monitor.ledger.database``.
 """
 
 from __future__ import annotations
@@ -14,17 +14,25 @@ from datetime import UTC, datetime
 from itertools import islice
 from pathlib import Path
 from types import TracebackType
-from typing import Self, TypeVar
+from typing import Any, Self, TypeVar
 
-from sqlalchemy import select
-from sqlalchemy.orm import Session, joinedload
+from sqlalchemy import func, select
+from sqlalchemy.orm import Session
 
 from adapters.adapter import DIGEST_PREFIX, Adapter
 from guards.judges.interface import Judgement
-from monitor.ledger_database import Database, LedgerConflict, LedgerUnusable, LedgerUnwritable
-from monitor.ledger_record import ReviewRecord, load_reviews
-from monitor.ledger_tables import AnswerRow, ExaminationRow, JudgementRow, Placement, PlacementRow, ReviewRow
-from monitor.review import Context, Place, Review
+from monitor.ledger import audit
+from monitor.ledger.audit import AuditRecord
+from monitor.ledger.database import Database, LedgerConflict, LedgerUnusable, LedgerUnwritable
+from monitor.ledger.measures import Measures
+from monitor.ledger.queue import Queue
+from monitor.ledger.record import ReviewRecord, know, load_reviews
+from monitor.ledger.registry import Registry
+from monitor.ledger.service_tables import AdapterRow
+from monitor.ledger.serving import FleetLedger
+from monitor.ledger.tables import AnswerRow, ExaminationRow, JudgementRow, Placement, ReviewRow
+from monitor.ledger.values import Values
+from monitor.review import Context, Review
 
 __all__ = ["Ledger", "LedgerConflict", "LedgerUnusable", "LedgerUnwritable", "Placement", "ReviewRecord", "utc_now"]
 
@@ -50,7 +58,12 @@ class Ledger:
             LedgerUnwritable: the disk is full or fails, or another process holds the file.
         """
         self._clock = clock
-        self._database = Database(path, read_only=read_only)
+        self._database = database = Database(path, read_only=read_only)
+        self.registry = Registry(database, clock)
+        self.queue = Queue(database, clock)
+        self.fleet = FleetLedger(database, clock)
+        self.measures = Measures(database, clock)
+        self.values = Values(database)
 
     def __enter__(self) -> Self:
         return self
@@ -69,11 +82,11 @@ class Ledger:
 
         A finished review stays as it is; the new one finds its answers and judgements kept.
         """
-        context_digest = _digest(context)
+        digest_of_context = context_digest(context)
         with self._database.writing() as session:
             unfinished = select(ReviewRow).where(
                 ReviewRow.digest == adapter.digest,
-                ReviewRow.context_digest == context_digest,
+                ReviewRow.context_digest == digest_of_context,
                 ReviewRow.finished.is_(None),
             )
             row = session.scalar(unfinished)
@@ -83,25 +96,14 @@ class Ledger:
                     id=_fresh_id(session, adapter, now),
                     digest=adapter.digest,
                     context=context.model_dump_json(),
-                    context_digest=context_digest,
+                    context_digest=digest_of_context,
                     started=now,
                     # Begun together with the review, so that no review is ever without its arrival.
                     examinations=[ExaminationRow.of(adapter, remedy=None)],
                 )
                 session.add(row)
+                know(session, adapter, adapter.digest, now)
                 session.flush()
-            return ReviewRecord(self._database, row.ordinal, row.id, self._clock)
-
-    def resume_review(self, review_id: str) -> ReviewRecord:
-        """Take up a review by its id, for instance to finish a placement that a crash interrupted.
-
-        Raises:
-            LedgerConflict: there is no such review.
-        """
-        with self._database.reading() as session:
-            row = session.scalar(select(ReviewRow).where(ReviewRow.id == review_id))
-            if row is None:
-                raise LedgerConflict(f"there is no review {review_id} in {self._database.path}")
             return ReviewRecord(self._database, row.ordinal, row.id, self._clock)
 
     def reviews(self) -> list[Review]:
@@ -109,31 +111,50 @@ class Ledger:
         with self._database.reading() as session:
             return load_reviews(session)
 
+    def review(self, review_id: str) -> Review | None:
+        """Return one review by its id."""
+        with self._database.reading() as session:
+            return next(iter(load_reviews(session, ReviewRow.id == review_id)), None)
+
+    def stale(self, context: str, before: datetime) -> list[tuple[str, bool]]:
+        """Return the promoted digests to look at again, and of each whether only its age says so.
+
+        That is those never reviewed under the context with this digest, and those last reviewed before a moment.
+        """
+        under = select(func.max(ReviewRow.finished)).where(
+            ReviewRow.digest == AdapterRow.digest, ReviewRow.finished.is_not(None)
+        )
+        same = under.where(ReviewRow.context_digest == context).scalar_subquery()
+        any_context = under.scalar_subquery()
+        statement = select(AdapterRow.digest, same, any_context).where(AdapterRow.place == "promoted")
+        with self._database.reading() as session:
+            return [
+                (digest, reviewed is not None)
+                for digest, reviewed, last in session.execute(statement)
+                if reviewed is None or (last is not None and last < before)
+            ]
+
+    def audit_trail(self, subject: str | None = None) -> list[AuditRecord]:
+        """Return the audit records in order, all or those about one digest."""
+        with self._database.reading() as session:
+            return list(audit.trail(session, subject))
+
+    def broken_link(self) -> str | None:
+        """Recompute the audit chain; None where it holds, else what is wrong with it."""
+        with self._database.reading() as session:
+            return audit.broken_link(session)
+
+    def note(self, kind: audit.Kind, subject: str = "", **payload: Any) -> str:
+        """Append one audit record of what no other record tells, and return its hash."""
+        with self._database.writing() as session:
+            return audit.append(session, self._clock(), kind, subject, **payload)
+
     def find_reviews(self, digest_prefix: str) -> list[Review]:
         """Return the reviews that examined a digest beginning so (``sha256-`` may be left out), newest first."""
         prefix = DIGEST_PREFIX + digest_prefix.lower().removeprefix(DIGEST_PREFIX)
         matching = ReviewRow.examinations.any(ExaminationRow.digest.startswith(prefix, autoescape=True))
         with self._database.reading() as session:
             return load_reviews(session, matching)
-
-    def placements(self, place: Place) -> list[Placement]:
-        """Return the adapters that are in a place now, the last arrived first: of each, its last placement counts."""
-        with self._database.reading() as session:
-            finished = (
-                select(PlacementRow)
-                .where(PlacementRow.finished.is_not(None))
-                .order_by(PlacementRow.finished.desc(), PlacementRow.ordinal.desc())
-            )
-            last: dict[str, Placement] = {}
-            for row in session.scalars(finished.options(_WHOSE)):
-                last.setdefault(row.examination.digest, row.record())
-            return [placement for placement in last.values() if placement.place == place]
-
-    def unfinished_placements(self) -> list[Placement]:
-        """Return the placements begun and not finished, oldest first: where a crash may have struck."""
-        with self._database.reading() as session:
-            begun = select(PlacementRow).where(PlacementRow.finished.is_(None)).order_by(PlacementRow.ordinal)
-            return [row.record() for row in session.scalars(begun.options(_WHOSE))]
 
     def recall_answers(self, model: str, keys: Sequence[str]) -> dict[str, str]:
         """Return the kept answers of one model (a base or adapter digest) among ``keys``."""
@@ -164,10 +185,7 @@ class Ledger:
             )
 
 
-_WHOSE = joinedload(PlacementRow.examination).joinedload(ExaminationRow.review)
-
-
-def _digest(context: Context) -> str:
+def context_digest(context: Context) -> str:
     canonical = json.dumps(context.model_dump(mode="json"), sort_keys=True)
     return hashlib.sha256(canonical.encode()).hexdigest()
 

@@ -12,21 +12,18 @@ from __future__ import annotations
 import os
 import sqlite3
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
 from pydantic import ValidationError
-from sqlalchemy import URL, Connection, Engine, create_engine, event, inspect, text
+from sqlalchemy import URL, Connection, Engine, create_engine, event
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.orm import Session
 
 from guards.errors import Permanent, Retryable
-from monitor.ledger_tables import Row
-
-SCHEMA_VERSION = 1
-"""Kept in ``PRAGMA user_version``; raised with every change of the tables."""
+from monitor.ledger import schema
 
 BUSY_SECONDS = 10.0
 """How long a statement waits for another process; transactions here take milliseconds, a slow disk's a second."""
@@ -86,29 +83,41 @@ class Database:
         if read_only and not self.path.is_file():
             raise LedgerUnusable(f"{self.path} does not exist; give the state folder of an earlier run")
         with self.reading() as session:
-            version = session.scalar(text("PRAGMA user_version")) or 0
-            tables = inspect(session.connection()).get_table_names()
-        if version == SCHEMA_VERSION:
+            try:
+                found = schema.revision(session.connection())
+            except ValueError as error:
+                raise LedgerUnusable(
+                    f"{self.path} is a database of something else; give another state folder"
+                ) from error
+        if found == schema.HEAD:
             return
-        if version > SCHEMA_VERSION:
+        if found is not None and not schema.is_older(found):
             raise LedgerUnusable(
-                f"{self.path} has schema {version}, this Alignwatch knows {SCHEMA_VERSION}; use the newer Alignwatch"
+                f"{self.path} has schema {found}, this Alignwatch knows {schema.HEAD}; use the newer Alignwatch"
             )
-        if tables:
-            raise LedgerUnusable(f"{self.path} is a database of something else; give another state folder")
-        if read_only:
+        if read_only and found is None:
             raise LedgerUnusable(f"{self.path} holds no reviews yet; run one first")
-        self._create()
+        if read_only:
+            raise LedgerUnusable(
+                f"{self.path} has schema {found}, this Alignwatch reads {schema.HEAD}; run a command that writes first"
+            )
+        self._upgrade(found)
 
-    def _create(self) -> None:
+    def _upgrade(self, found: str | None) -> None:
         connection = self._engine.raw_connection()
         try:  # outside a transaction, where alone SQLite can change its journal; kept in the file from then on
             connection.cursor().execute("PRAGMA journal_mode = WAL").close()
+            if found is not None:
+                self._copy(connection.driver_connection, self.path.with_name(f"{self.path.name}.schema-{found}"))
         finally:
             connection.close()
         with self.writing() as session:
-            Row.metadata.create_all(session.connection())
-            session.execute(text(f"PRAGMA user_version = {SCHEMA_VERSION}"))
+            schema.upgrade(session.connection(), found)
+
+    @staticmethod
+    def _copy(connection: Any, path: Path) -> None:
+        with closing(sqlite3.connect(path)) as copy:
+            connection.backup(copy)
 
 
 def _engine(path: Path, read_only: bool) -> Engine:
