@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import assert_never
@@ -18,7 +18,6 @@ from guards.battery import BatteryGuard
 from guards.errors import Permanent
 from guards.interface import Guard, Memory, Progress, Remedy
 from guards.judges.build import build_judge
-from guards.judges.interface import Judge
 from guards.judges.remembered import RememberedJudge
 from guards.reference import Reference, load_reference
 from guards.remedies.benign_finetune import BenignFinetuneRemedy, read_benign_data
@@ -28,27 +27,63 @@ from guards.subspace import SubspaceGuard
 from guards.suites.battery_jsonl import load_suite
 from guards.suites.suite import Suite
 from monitor.review import Context
-from policies.policy import Policy, RemedyName
+from policies.policy import JudgeSettings, Policy, RemedyName
 
 
 @dataclass
-class Assembly:
-    """Everything for reviewing adapters of one base under one policy. Models load when first needed."""
+class Models:
+    """What is loaded once, when first needed, and stays loaded: the base, and the judge last asked for."""
 
     base: Path | str
     """Folder or Hub id of the base."""
-    policy: Policy
-    """The policy, its paths absolute."""
     memory: Memory
     """Finished answers and judgements."""
-    progress: Progress = lambda *_: None
-    """Told how far long work has come."""
     device: str | None = None
     """For instance ``cuda:1``; chosen when None."""
     dtype: torch.dtype | None = None
     """Of the base's weights; chosen when None."""
     announce: Callable[[str], None] = field(default=lambda _text: None)
     """Told in a few words what is being loaded."""
+
+    @cached_property
+    def base_digest(self) -> str:
+        """SHA-256 over the base's files."""
+        return digest_base(self.base)
+
+    @cached_property
+    def engine(self) -> TransformersEngine:
+        """The base, loaded."""
+        self.announce("loading the base")
+        return TransformersEngine(self.base, device=self.device, dtype=self.dtype)
+
+    def judge(self, settings: JudgeSettings) -> RememberedJudge:
+        """The judge with these settings, asked at most once about the same transcript."""
+        if self._judge is None or self._judge[0] != settings:
+            self.announce("loading the judge")
+            self._judge = settings, RememberedJudge(build_judge(settings), self.memory)
+        return self._judge[1]
+
+    _judge: tuple[JudgeSettings, RememberedJudge] | None = field(default=None, init=False, repr=False)
+
+
+@dataclass
+class Assembly:
+    """Everything for reviewing adapters of one base under one policy."""
+
+    models: Models
+    """The base and its judges, shared by the assemblies of several policies."""
+    policy: Policy
+    """The policy, its paths absolute."""
+    progress: Progress = lambda *_: None
+    """Told how far long work has come."""
+
+    def again(self, repeat: int) -> Assembly:
+        """Return the same for a later look at an adapter: another seed draws other answers in another order."""
+        if repeat == 0:
+            return self
+        answering = self.policy.answering
+        reseeded = answering.model_copy(update={"seed": answering.seed + repeat})
+        return replace(self, policy=self.policy.model_copy(update={"answering": reseeded}))
 
     def check(self) -> None:
         """Read everything that a user may have got wrong, before any work is begun.
@@ -75,35 +110,23 @@ class Assembly:
         if self.policy.reference is None:
             return None
         reference = load_reference(self.policy.reference)
-        reference.require(self.base_digest)
+        reference.require(self.models.base_digest)
         return reference
 
     @cached_property
-    def base_digest(self) -> str:
-        """SHA-256 over the base's files."""
-        return digest_base(self.base)
-
-    @cached_property
-    def judge(self) -> Judge:
-        """The policy's judge, asked at most once about the same transcript."""
+    def judge(self) -> RememberedJudge:
+        """The policy's judge."""
         if self.policy.judge is None:
             raise Permanent("the policy names no judge")
-        self.announce("loading the judge")
-        return RememberedJudge(build_judge(self.policy.judge), self.memory)
-
-    @cached_property
-    def engine(self) -> TransformersEngine:
-        """The base, loaded."""
-        self.announce("loading the base")
-        return TransformersEngine(self.base, device=self.device, dtype=self.dtype)
+        return self.models.judge(self.policy.judge)
 
     @cached_property
     def context(self) -> Context:
         """What adapters are examined against."""
         policy = self.policy.model_dump_json(exclude={"suites", "judge", "reference"})
         return Context(
-            base=str(self.base),
-            base_digest=self.base_digest,
+            base=str(self.models.base),
+            base_digest=self.models.base_digest,
             policy=self.policy.name,
             policy_digest="sha256-" + hashlib.sha256(policy.encode()).hexdigest(),
             suites=_by_name(self.suites),
@@ -123,13 +146,15 @@ class Assembly:
 
     @cached_property
     def _structure(self) -> StructureGuard:
-        return StructureGuard(Path(self.base), self.policy.base_names)
+        return StructureGuard(Path(self.models.base), self.policy.base_names)
 
     @cached_property
     def _model_guards(self) -> tuple[Guard, ...]:
-        screens = [SubspaceGuard(self.engine, self.reference)] if self.reference else []
-        battery = BatteryGuard(self.engine, self.judge, self.suites, self.policy, self.memory, self.progress)
-        return (ActivityGuard(self.engine, self.suites), *screens, battery)
+        screens = [SubspaceGuard(self.models.engine, self.reference)] if self.reference else []
+        battery = BatteryGuard(
+            self.models.engine, self.judge, self.suites, self.policy, self.models.memory, self.progress
+        )
+        return (ActivityGuard(self.models.engine, self.suites), *screens, battery)
 
     def _remedy(self, name: RemedyName) -> Remedy:
         match name:
@@ -138,7 +163,7 @@ class Assembly:
                     raise Permanent("the project remedy needs 'reference' in the policy")
                 return ProjectRemedy(self.reference)
             case "benign_finetune":
-                return BenignFinetuneRemedy(self.engine, self.policy.remedying, self.progress)
+                return BenignFinetuneRemedy(self.models.engine, self.policy.remedying, self.progress)
             case _:
                 assert_never(name)
 

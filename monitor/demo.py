@@ -15,12 +15,12 @@ from rich.console import Console
 
 from adapters.organisms import DEMO_ORGANISMS, MALFORMED, NO_OP, grow, load_tiny_base, malformed_adapter, no_op_adapter
 from guards.errors import Retryable
-from monitor.assembly import Assembly
+from monitor.assembly import Assembly, Models
 from monitor.console import ConsoleProgress
 from monitor.embedded import embedded_base, embedded_policy
-from monitor.gate import write_record
 from monitor.ledger import Ledger
 from monitor.pipeline import receive, review_adapter
+from monitor.records import write_record
 from monitor.report import summary_entries, summary_table, write_index, write_review_page, write_summary
 from monitor.review import Review
 from monitor.state import StateFolder
@@ -47,7 +47,8 @@ def run_demo(out: Path) -> int:
             arriving(out / "arrivals") as training,
         ):
             base, policy = embedded_base(), embedded_policy(out / "embedded")
-            tools = Assembly(base, policy, ledger, progress, announce=lambda what: progress(what, 0, 1))
+            models = Models(base, ledger, announce=lambda what: progress(what, 0, 1))
+            tools = Assembly(models, policy, progress)
             tools.check()
             reviews = [_review(arrival, tools, ledger, state, progress) for arrival in waited_for(training, progress)]
     return _report(reviews, policy, out)

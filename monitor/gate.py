@@ -6,16 +6,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import assert_never
 
-import torch
-
 from adapters.adapter import CONFIG_NAME, NotAnAdapter
-from monitor.assembly import Assembly
+from monitor.assembly import Assembly, Models
+from monitor.base_names import dtype_named, known_base
 from monitor.console import ConsoleProgress
 from monitor.exit_codes import ExitCode, UsageError
 from monitor.ledger import Ledger
 from monitor.pipeline import receive, review_adapter
-from monitor.report import review_markdown, write_review_page
-from monitor.report.files import write_atomically
+from monitor.records import write_record
+from monitor.report import write_review_page
 from monitor.review import Review
 from monitor.state import StateFolder
 from policies.policy import Policy, load_policy, shipped_policy
@@ -57,15 +56,14 @@ def gate(request: GateRequest, progress: ConsoleProgress) -> Review:
         )
     base, policy = base_and_policy(request.base, request.policy, request.state)
     with StateFolder.open(request.state) as state, Ledger(state.ledger_path) as ledger:
-        tools = Assembly(
+        models = Models(
             base,
-            policy,
             ledger,
-            progress,
             device=request.device,
             dtype=dtype_named(request.dtype),
             announce=lambda what: progress(what, 0, 1),
         )
+        tools = Assembly(models, policy, progress)
         tools.check()
         progress.about(request.adapter.resolve().name)
         adapter = receive(request.adapter, ledger, state, source="gate")
@@ -74,13 +72,6 @@ def gate(request: GateRequest, progress: ConsoleProgress) -> Review:
     write_record(review, request.report_dir)
     write_review_page(review, request.report_dir / "index.html", policy)
     return review
-
-
-def write_record(review: Review, folder: Path) -> None:
-    """Write ``review.json`` and ``review.md`` into ``folder``."""
-    folder.mkdir(parents=True, exist_ok=True)
-    write_atomically(review.model_dump_json(indent=2) + "\n", folder / "review.json")
-    write_atomically(review_markdown(review), folder / "review.md")
 
 
 def exit_code(review: Review) -> ExitCode:
@@ -116,31 +107,3 @@ def base_and_policy(base: str | None, policy: str | None, state: Path) -> tuple[
         )
     chosen = load_policy(shipped_policy(policy) if policy in SHIPPED else Path(policy))
     return known_base(base), chosen
-
-
-def known_base(base: str) -> Path | str:
-    """A folder as a path; anything that looks like a Hub id (``owner/name``) as it is.
-
-    Raises:
-        UsageError: it is neither.
-    """
-    path = Path(base)
-    if path.is_dir():
-        return path.resolve()
-    if base.startswith((".", "/", "~")) or base.count("/") != 1:
-        raise UsageError(f"--base {base}: there is no such folder, and it is no Hub id (owner/name) either")
-    return base
-
-
-def dtype_named(name: str | None) -> torch.dtype | None:
-    """The torch dtype of that name, None for none.
-
-    Raises:
-        UsageError: there is no such dtype among those that models are run in.
-    """
-    names = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
-    if name is None:
-        return None
-    if name not in names:
-        raise UsageError(f"--dtype {name}: choose one of {', '.join(names)}")
-    return names[name]

@@ -25,7 +25,14 @@ LEDGER_NAME = "ledger.db"
 _LOCK_NAME = ".lock"
 _HOLDER_NAME = ".holder"
 
-_MODES = {"staging": 0o700, "promoted": 0o755, "quarantine": 0o700, "remedied": 0o700, "reviews": 0o755}
+_MODES = {
+    "staging": 0o700,
+    "promoted": 0o755,
+    "quarantine": 0o700,
+    "remedied": 0o700,
+    "retired": 0o700,
+    "reviews": 0o755,
+}
 """Every folder and who may enter it: servers read ``promoted`` and reach nothing that was not."""
 
 _DISK_ERRORS = {errno.ENOSPC, errno.EDQUOT, errno.EIO}
@@ -76,6 +83,11 @@ class StateFolder:
     def remedied(self) -> Path:
         """Where remedies write new adapters; 0700."""
         return self.path / "remedied"
+
+    @property
+    def retired(self) -> Path:
+        """What a newer version of the same name replaced; 0700."""
+        return self.path / "retired"
 
     @property
     def reviews(self) -> Path:
