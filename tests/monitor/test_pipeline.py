@@ -22,7 +22,7 @@ from guards.judges.remembered import RememberedJudge
 from guards.structure import StructureGuard
 from guards.suites.battery_jsonl import load_suite
 from monitor.ledger import Ledger
-from monitor.pipeline import review_adapter
+from monitor.pipeline import receive, review_adapter
 from monitor.review import Context, Review
 from monitor.state import StateFolder
 from policies.policy import Answering, Budget, Policy
@@ -94,7 +94,7 @@ class Bench:
         return self.cures
 
     def review(self, arrival: Path) -> Review:
-        return review_adapter(arrival, self, self.ledger, self.state)
+        return review_adapter(receive(arrival, self.ledger, self.state, source="test"), self, self.ledger, self.state)
 
 
 @pytest.fixture
