@@ -23,6 +23,7 @@ from adapters.adapter import DIGEST_PREFIX, Adapter
 from guards.judges.interface import Judgement
 from monitor.ledger import audit
 from monitor.ledger.audit import AuditRecord
+from monitor.ledger.browse import Browse
 from monitor.ledger.database import Database, LedgerConflict, LedgerUnusable, LedgerUnwritable
 from monitor.ledger.measures import Measures
 from monitor.ledger.queue import Queue
@@ -64,6 +65,7 @@ class Ledger:
         self.fleet = FleetLedger(database, clock)
         self.measures = Measures(database, clock)
         self.values = Values(database)
+        self.browse = Browse(database)
 
     def __enter__(self) -> Self:
         return self

@@ -116,7 +116,7 @@ class Queue:
             row.state, row.owner, row.expires = "running", owner, now + timedelta(seconds=seconds)
             row.attempts += 1
             row.stage = row.done = row.total = None
-            return _job(row)
+            return job_of(row)
 
     def heartbeat(self, digest: str, owner: str, seconds: float, stage: str, done: int, total: int) -> bool:
         """Keep a lease and tell how far the work is; False where the lease was lost to another."""
@@ -164,19 +164,22 @@ class Queue:
         """Return the open jobs, in the order in which they would be taken, the dead ones last."""
         order = (JobRow.state == "dead", JobRow.state != "running", JobRow.priority.desc(), JobRow.ordinal)
         with self._database.reading() as session:
-            return [_job(row) for row in session.scalars(select(JobRow).order_by(*order).limit(limit))]
+            return [job_of(row) for row in session.scalars(select(JobRow).order_by(*order).limit(limit))]
 
     def job(self, digest: str) -> Job | None:
         """Return the open job of a digest, if there is one."""
         with self._database.reading() as session:
             row = session.scalar(select(JobRow).where(JobRow.digest == digest))
-            return None if row is None else _job(row)
+            return None if row is None else job_of(row)
 
     def depths(self) -> dict[JobState, int]:
         """Return how many jobs are in each state."""
         with self._database.reading() as session:
             counted = session.execute(select(JobRow.state, func.count()).group_by(JobRow.state))
-            return {**dict.fromkeys(("queued", "running", "dead"), 0), **dict(counted.tuples())}
+            depths: dict[JobState, int] = dict.fromkeys(("queued", "running", "dead"), 0)
+            for state, count in counted:
+                depths[state] = count
+            return depths
 
     def oldest(self) -> datetime | None:
         """Return when the oldest job that is not dead was put in, UTC."""
@@ -194,7 +197,8 @@ class Queue:
             return bool(session.execute(held.values(**values)).rowcount)  # type: ignore[attr-defined]
 
 
-def _job(row: JobRow) -> Job:
+def job_of(row: JobRow) -> Job:
+    """Return a row as everyone else knows it."""
     return Job(
         digest=row.digest,
         name=row.name,

@@ -140,7 +140,7 @@ class Registry:
         """Return one adapter."""
         with self._database.reading() as session:
             row = session.get(AdapterRow, digest)
-            return None if row is None else _known(row)
+            return None if row is None else known_of(row)
 
     def find(self, text: str, limit: int = 20) -> list[Known]:
         """Return the adapters whose digest begins so or whose name is this, the newest first."""
@@ -150,7 +150,7 @@ class Registry:
             wanted = AdapterRow.digest.startswith(prefix, autoescape=True) | AdapterRow.digest.in_(named)
             wanted = wanted | (AdapterRow.name == text)
             return [
-                _known(row)
+                known_of(row)
                 for row in session.scalars(
                     select(AdapterRow).where(wanted).order_by(AdapterRow.seen.desc()).limit(limit)
                 )
@@ -162,7 +162,7 @@ class Registry:
         if place is not None:
             statement = statement.where(AdapterRow.place == place)
         with self._database.reading() as session:
-            return [_known(row) for row in session.scalars(statement)]
+            return [known_of(row) for row in session.scalars(statement)]
 
     def counts(self) -> dict[str, int]:
         """Return how many adapters are in each place; ``""`` for those in none yet."""
@@ -173,7 +173,7 @@ class Registry:
     def family(self, digest: str) -> list[Known]:
         """Return an adapter with all its ancestors and all their descendants, parents before children."""
         with self._database.reading() as session:
-            return [_known(row) for row in _family(session, digest)]
+            return [known_of(row) for row in _family(session, digest)]
 
     def versions(self, name: str, limit: int = 50) -> list[tuple[datetime, str]]:
         """Return when a name arrived with which digest, the last first."""
@@ -281,7 +281,8 @@ def _family(session: Session, digest: str) -> list[AdapterRow]:
     return family
 
 
-def _known(row: AdapterRow) -> Known:
+def known_of(row: AdapterRow) -> Known:
+    """Return a row as everyone else knows it."""
     return Known(
         digest=row.digest,
         name=row.name,
