@@ -11,6 +11,7 @@ import typer
 from rich.console import Console
 from rich.markdown import Markdown
 
+from monitor.cli_service import add_service_commands
 from monitor.exit_codes import INTERRUPTED, ExitCode, end_on_sigterm, run_and_explain
 
 app = typer.Typer(
@@ -116,6 +117,9 @@ def explain(
         print(review.model_dump_json(indent=2))
     else:
         _print_markdown(review_markdown(review))
+
+
+add_service_commands(app)
 
 
 def _print_markdown(text: str) -> None:
