@@ -25,6 +25,7 @@ from monitor.ledger import audit
 from monitor.ledger.audit import AuditRecord
 from monitor.ledger.browse import Browse
 from monitor.ledger.database import Database, LedgerConflict, LedgerUnusable, LedgerUnwritable
+from monitor.ledger.exported import Exported
 from monitor.ledger.measures import Measures
 from monitor.ledger.queue import Queue
 from monitor.ledger.record import ReviewRecord, know, load_reviews
@@ -66,6 +67,7 @@ class Ledger:
         self.measures = Measures(database, clock)
         self.values = Values(database)
         self.browse = Browse(database)
+        self.exported = Exported(database)
 
     def __enter__(self) -> Self:
         return self

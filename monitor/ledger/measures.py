@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
-from sqlalchemy import select
+from sqlalchemy import and_, select
 
 from monitor.ledger.database import Database
-from monitor.ledger.service_tables import MeasureRow
+from monitor.ledger.service_tables import AdapterRow, MeasureRow
+from monitor.ledger.tables import ReviewRow
 from monitor.review import Examination
 from policies.findings import Finding
 
@@ -26,6 +27,20 @@ KEPT = {
     "logit_change",
 }
 """Measures that are kept flat; the review itself keeps all."""
+
+_COLUMNS = (
+    MeasureRow.digest,
+    MeasureRow.at,
+    MeasureRow.measure,
+    MeasureRow.modality,
+    MeasureRow.category,
+    MeasureRow.model,
+    MeasureRow.value,
+    MeasureRow.low,
+    MeasureRow.high,
+    MeasureRow.n,
+)
+"""In the order of ``Measured``'s fields; a scrape reads thousands of rows, too many to build objects twice."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,20 +76,26 @@ class Measures:
         self._database = database
         self._clock = clock
 
-    def latest(self, digests: Sequence[str]) -> list[Measured]:
-        """Return the numbers of each digest's last finished review."""
-        found: dict[tuple[str, str, str, str, str], MeasureRow] = {}
+    def latest(self, digests: Sequence[str], measures: Collection[str] = KEPT) -> list[Measured]:
+        """Return the numbers of each digest's last finished review; what earlier ones found is not read."""
+        found: dict[tuple[str, str, str, str, str], Measured] = {}
         with self._database.reading() as session:
             for start in range(0, len(digests), 500):
-                chunk = list(digests[start : start + 500])
-                statement = select(MeasureRow).where(MeasureRow.digest.in_(chunk)).order_by(MeasureRow.ordinal)
-                last: dict[str, int] = {}
-                for row in session.scalars(statement):
-                    if last.get(row.digest) != row.review_ordinal:
-                        last[row.digest] = row.review_ordinal
-                        found = {key: kept for key, kept in found.items() if key[0] != row.digest}
-                    found[row.digest, row.measure, row.modality, row.category, row.model] = row
-            return [_measured(row) for row in found.values()]
+                last = (
+                    select(*_COLUMNS)
+                    .select_from(AdapterRow)
+                    .join(ReviewRow, ReviewRow.id == AdapterRow.review)
+                    .join(
+                        MeasureRow,
+                        and_(MeasureRow.digest == AdapterRow.digest, MeasureRow.review_ordinal == ReviewRow.ordinal),
+                    )
+                    .where(AdapterRow.digest.in_(digests[start : start + 500]), MeasureRow.measure.in_(measures))
+                    .order_by(MeasureRow.ordinal)
+                )
+                for row in session.execute(last):
+                    number = Measured(*tuple(row))
+                    found[number.digest, number.measure, number.modality, number.category, number.model] = number
+        return list(found.values())
 
     def history(self, digests: Sequence[str], measure: str) -> list[Measured]:
         """Return one measure of these digests in every review, oldest first."""

@@ -171,6 +171,7 @@ class ReviewRecord:
             if placement.finished is None:
                 placement.finished = self._clock()
                 stand(session, digest, placement.place, placement.finished)
+                count(session, "placements_total", place=placement.place)
                 audit.append(session, placement.finished, "placed", digest, review=self.id, place=placement.place)
 
     def close(self) -> Review:
@@ -200,8 +201,12 @@ class ReviewRecord:
             for result in examination.results:
                 if isinstance(result, Finding) and result.measure == "unscored":
                     count(session, "judge_unscored_total", result.value)
+                if isinstance(result, Finding) and result.measure == "misalignment_rise":
+                    count(session, "judge_answers_total", 2 * result.n)  # the base's answer and the adapter's
         verdict = review.arrival.decision.verdict
         count(session, "reviews_total", verdict=verdict)
+        if row.remedies and review.promoted is None:
+            count(session, "quarantined_after_remedy_total")
         seconds = (self._clock() - review.started).total_seconds()
         observe(session, "review_duration_seconds", max(0.0, seconds), stage="whole")
         digests = [examination.digest for examination in review.examinations]

@@ -150,6 +150,7 @@ class ServingRow(Row):
     """One adapter on one replica."""
 
     __tablename__ = "servings"
+    __table_args__ = (Index("ix_servings_state", "state", "replica"),)
 
     replica: Mapped[str] = mapped_column(primary_key=True)
     digest: Mapped[str] = mapped_column(primary_key=True)
@@ -179,10 +180,11 @@ class MeasureRow(Row):
     """One number of one examination, flat, for metrics and timelines."""
 
     __tablename__ = "measures"
+    __table_args__ = (Index("ix_measures_digest", "digest", "review_ordinal"),)
 
     ordinal: Mapped[int] = mapped_column(primary_key=True)
     review_ordinal: Mapped[int] = mapped_column(ForeignKey("reviews.ordinal"))
-    digest: Mapped[str] = mapped_column(index=True)
+    digest: Mapped[str]
     at: Mapped[datetime]
     measure: Mapped[str]
     modality: Mapped[str]

@@ -129,6 +129,8 @@ def upgrade() -> None:
         sa.Column("since", sa.DateTime(), nullable=False),
         sa.PrimaryKeyConstraint("replica", "digest"),
     )
+    with op.batch_alter_table("servings") as batch_op:
+        batch_op.create_index("ix_servings_state", ["state", "replica"], unique=False)
     op.create_table(
         "sightings",
         sa.Column("source", sa.Text(), nullable=False),
@@ -160,7 +162,7 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("ordinal"),
     )
     with op.batch_alter_table("measures") as batch_op:
-        batch_op.create_index("ix_measures_digest", ["digest"], unique=False)
+        batch_op.create_index("ix_measures_digest", ["digest", "review_ordinal"], unique=False)
     for change in ("UPDATE", "DELETE"):
         op.execute(
             f"CREATE TRIGGER audit_refuses_{change.lower()} BEFORE {change} ON audit "
