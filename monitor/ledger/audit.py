@@ -86,6 +86,14 @@ def trail(session: Session, subject: str | None = None) -> Iterator[AuditRecord]
         yield _record(row)
 
 
+def latest(session: Session, subject: str, limit: int, before: int | None = None) -> list[AuditRecord]:
+    """Return the last records about one digest, of those before an ordinal where one is given, the oldest first."""
+    statement = select(AuditRow).where(AuditRow.subject == subject).order_by(AuditRow.ordinal.desc()).limit(limit)
+    if before is not None:
+        statement = statement.where(AuditRow.ordinal < before)
+    return [_record(row) for row in session.scalars(statement)][::-1]
+
+
 def broken_link(session: Session) -> str | None:
     """Recompute the whole chain; None where it holds, else what is wrong with the first link that does not."""
     previous, expected = GENESIS, 1

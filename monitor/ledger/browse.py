@@ -10,6 +10,8 @@ from sqlalchemy import case, func, select
 from sqlalchemy.orm import Session
 
 from adapters.fleet_record import Serving
+from monitor.ledger import audit
+from monitor.ledger.audit import AuditRecord
 from monitor.ledger.database import Database
 from monitor.ledger.queue import Job, job_of
 from monitor.ledger.registry import Known, known_of
@@ -140,6 +142,11 @@ class Browse:
                 .limit(2 * limit)
             )
             return [known_of(row) for row in rows][::-1]
+
+    def trail(self, digest: str, limit: int, before: int | None = None) -> list[AuditRecord]:
+        """Return the last audit records about a digest, of those before an ordinal where one is given, oldest first."""
+        with self._database.reading() as session:
+            return audit.latest(session, digest, limit, before)
 
     def rollout(self, limit: int) -> list[tuple[str, Known | None, list[Serving]]]:
         """Return digests with their state on each replica: first what is not as desired, then the newest promoted.

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Final
 from urllib.parse import quote
 
-from jinja2 import Environment, PackageLoader, StrictUndefined
+from jinja2 import ChoiceLoader, Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from monitor.report import plots, reading, words
@@ -97,7 +97,7 @@ def write_review_page(review: Review, out: Path, policy: Policy | None = None) -
     allowance = [MOST_PICTURES]
     sections = [_section(examination, review, rule, allowance) for examination in review.examinations]
     page = (
-        _environment()
+        environment()
         .get_template("review.html.j2")
         .render(
             review=review,
@@ -124,7 +124,7 @@ def write_index(entries: Sequence[SummaryEntry], out: Path, link: Callable[[Summ
         dict.fromkeys([*reading.MODALITIES, *(name for entry in entries for name in entry["misalignment_rise"])])
     )
     page = (
-        _environment()
+        environment()
         .get_template("index.html.j2")
         .render(entries=[(entry, link(entry)) for entry in entries], counts=counts, modalities=names)
     )
@@ -132,9 +132,10 @@ def write_index(entries: Sequence[SummaryEntry], out: Path, link: Callable[[Summ
 
 
 @cache
-def _environment() -> Environment:
+def environment(*packages: str) -> Environment:
+    """Templates that escape everything and show what would hide: those of these packages first, then the report's."""
     environment = Environment(
-        loader=PackageLoader("monitor.report"),
+        loader=ChoiceLoader([PackageLoader(package) for package in (*packages, "monitor.report")]),
         autoescape=True,
         undefined=StrictUndefined,
         trim_blocks=True,
@@ -165,7 +166,7 @@ def _section(examination: Examination, review: Review, rule: RiseRule | None, al
         examination=examination,
         outcome=reading.outcome(examination, review),
         verdict=reading.verdict_words(examination, review),
-        measured=tuple(_measured(examination, name) for name in reading.modalities(examination)),
+        measured=tuple(measured_in(examination, name) for name in reading.modalities(examination)),
         unmeasured=tuple(reading.unmeasured(examination, review)),
         rise=plots.rise_plot(examination, rule),
         rows=tuple(row for row in rows if row.rises),
@@ -177,7 +178,9 @@ def _section(examination: Examination, review: Review, rule: RiseRule | None, al
     )
 
 
-def _measured(examination: Examination, name: str) -> Measured:
+def measured_in(examination: Examination, name: str) -> Measured:
+    """Pick one modality's numbers out of an examination."""
+
     def one(measure: str, **labels: str) -> Finding | None:
         return reading.finding(examination, measure, modality=name, **labels)
 

@@ -20,9 +20,18 @@ _FORMATS: Final = ("PNG", "JPEG", "WEBP", "GIF", "BMP")
 
 
 def data_uri(path: Path) -> Markup | None:
-    """The picture as a ``data:`` address, or None where there is no picture that can be shown.
+    """The picture as a ``data:`` address, or None where there is no picture that can be shown."""
+    small = thumbnail(path)
+    if small is None:
+        return None
+    kind, content = small
+    return Markup("data:image/{};base64,{}").format(kind, base64.b64encode(content).decode("ascii"))
 
-    It is decoded and written anew, so that nothing but pixels of the file reaches the page.
+
+def thumbnail(path: Path) -> tuple[str, bytes] | None:
+    """The picture made small, as (``png`` or ``jpeg``, bytes); None where there is none that can be shown.
+
+    It is decoded and written anew, so that nothing but pixels of the file reaches a reader.
     """
     try:
         if not path.is_file() or path.stat().st_size > LARGEST_FILE:
@@ -37,12 +46,12 @@ def data_uri(path: Path) -> Markup | None:
     # Pillow raises many kinds for hostile files, and a report must not fail for a picture.
     except Exception:
         return None
-    return Markup("data:image/{}").format(_encode(picture))
+    return _encode(picture)
 
 
-def _encode(picture: Image.Image) -> str:
+def _encode(picture: Image.Image) -> tuple[str, bytes]:
     """Small pictures exactly, photographs compressed."""
     buffer = io.BytesIO()
     kind = "png" if max(picture.size) <= 96 else "jpeg"
     picture.save(buffer, kind, **({"quality": 85} if kind == "jpeg" else {}))
-    return f"{kind};base64,{base64.b64encode(buffer.getvalue()).decode('ascii')}"
+    return kind, buffer.getvalue()

@@ -115,3 +115,11 @@ def test_what_differs_from_what_is_desired_is_shown_first(ledger: Ledger) -> Non
 def test_what_nobody_made_known_is_shown_without_a_name(ledger: Ledger) -> None:
     ledger.fleet.record("http://one", digest(7), "serving")
     assert [(row[0], row[1]) for row in ledger.browse.rollout(4)] == [(digest(7), None)]
+
+
+def test_the_trail_is_read_from_its_end_in_pages(ledger: Ledger) -> None:
+    settle(ledger, adapter(1))
+    whole = ledger.audit_trail(digest(1))
+    last = ledger.browse.trail(digest(1), 2)
+    assert last == whole[-2:]
+    assert ledger.browse.trail(digest(1), 2, before=last[0].ordinal) == whole[-4:-2]
