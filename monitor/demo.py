@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shutil
 import signal
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from multiprocessing import get_context, parent_process
@@ -62,15 +62,17 @@ class Training:
     """Where they appear, each whole."""
     process: SpawnProcess
     """Ends by itself when all are there."""
+    names: Sequence[str]
+    """Which ones, in their order."""
 
 
 @contextmanager
-def arriving(folder: Path) -> Iterator[Training]:
+def arriving(folder: Path, names: Sequence[str] = ARRIVALS) -> Iterator[Training]:
     """Start training what is not in ``folder`` yet; the process is ended with the ``with`` block, whatever happens."""
-    process = get_context("spawn").Process(target=grow_arrivals, args=(folder,), daemon=True)
+    process = get_context("spawn").Process(target=grow_arrivals, args=(folder, names), daemon=True)
     process.start()
     try:
-        yield Training(folder, process)
+        yield Training(folder, process, names)
     finally:
         process.terminate()
         process.join()
@@ -82,17 +84,17 @@ def waited_for(training: Training, progress: ConsoleProgress) -> Iterator[Path]:
     Raises:
         Retryable: the training process ended before its time.
     """
-    for done, name in enumerate(ARRIVALS):
+    for done, name in enumerate(training.names):
         progress.about(name)
         while not (training.folder / name).is_dir():
-            progress("waiting for its training", done, len(ARRIVALS))
+            progress("waiting for its training", done, len(training.names))
             training.process.join(0.2)
             if training.process.exitcode is not None and not (training.folder / name).is_dir():
                 raise Retryable(f"training {name} ended with {training.process.exitcode}; run the demo again")
         yield training.folder / name
 
 
-def grow_arrivals(folder: Path) -> None:
+def grow_arrivals(folder: Path, names: Sequence[str] = ARRIVALS) -> None:
     """Train the demo's adapters that are not in ``folder`` yet; each appears there in one step."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the parent, which ends this process
     parent = parent_process()
@@ -101,7 +103,7 @@ def grow_arrivals(folder: Path) -> None:
     shutil.rmtree(workshop, ignore_errors=True)
     folder.mkdir(parents=True, exist_ok=True)
     organisms = {organism.name: organism for organism in DEMO_ORGANISMS}
-    for name in ARRIVALS:
+    for name in names:
         if parent is not None and not parent.is_alive():
             return
         if (folder / name).is_dir():
