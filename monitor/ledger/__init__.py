@@ -27,6 +27,7 @@ from monitor.ledger.browse import Browse
 from monitor.ledger.database import Database, LedgerConflict, LedgerUnusable, LedgerUnwritable
 from monitor.ledger.exported import Exported
 from monitor.ledger.measures import Measures
+from monitor.ledger.overrides import Overrides
 from monitor.ledger.queue import Queue
 from monitor.ledger.record import ReviewRecord, know, load_reviews
 from monitor.ledger.registry import Registry
@@ -62,6 +63,7 @@ class Ledger:
         self._clock = clock
         self._database = database = Database(path, read_only=read_only)
         self.registry = Registry(database, clock)
+        self.overrides = Overrides(database, clock)
         self.queue = Queue(database, clock)
         self.fleet = FleetLedger(database, clock)
         self.measures = Measures(database, clock)
@@ -120,28 +122,60 @@ class Ledger:
         with self._database.reading() as session:
             return next(iter(load_reviews(session, ReviewRow.id == review_id)), None)
 
-    def stale(self, context: str, before: datetime) -> list[tuple[str, bool]]:
-        """Return the promoted digests to look at again, and of each whether only its age says so.
+    def last_review_of(self, digest: str) -> Review | None:
+        """Return the last finished review that examined a digest, as an arrival or as a mended one."""
+        last = select(AdapterRow.review).where(AdapterRow.digest == digest)
+        with self._database.reading() as session:
+            return next(iter(load_reviews(session, ReviewRow.id == last.scalar_subquery())), None)
 
-        That is those never reviewed under the context with this digest, and those last reviewed before a moment.
-        """
-        under = select(func.max(ReviewRow.finished)).where(
-            ReviewRow.digest == AdapterRow.digest, ReviewRow.finished.is_not(None)
+    def newest_review(self) -> Review | None:
+        """Return the review that was finished last."""
+        finished = select(func.max(ReviewRow.finished)).scalar_subquery()
+        with self._database.reading() as session:
+            return next(iter(load_reviews(session, ReviewRow.finished == finished)), None)
+
+    def times_reviewed(self, digest: str, context_digest: str | None = None) -> int:
+        """Return how many finished reviews examined a digest, all or those under one context."""
+        statement = (
+            select(func.count())
+            .select_from(ExaminationRow)
+            .join(ReviewRow, ReviewRow.ordinal == ExaminationRow.review_ordinal)
+            .where(ExaminationRow.digest == digest, ReviewRow.finished.is_not(None))
         )
-        same = under.where(ReviewRow.context_digest == context).scalar_subquery()
-        any_context = under.scalar_subquery()
-        statement = select(AdapterRow.digest, same, any_context).where(AdapterRow.place == "promoted")
+        if context_digest is not None:
+            statement = statement.where(ReviewRow.context_digest == context_digest)
+        with self._database.reading() as session:
+            return session.scalar(statement) or 0
+
+    def stale(self, context: str, before: datetime) -> list[tuple[str, bool]]:
+        """Return the promoted digests to look at again, the longest promoted first, and whether only age says so.
+
+        That is those whose last review was under another context than the one with this digest, or that had none
+        (an old policy that comes back is a change too), and those whose last review was finished before a moment. A
+        mended adapter was looked at within the review of the arrival that it was made from.
+        """
+        statement = (
+            select(AdapterRow.digest, ReviewRow.context_digest, ReviewRow.finished)
+            .outerjoin(ReviewRow, ReviewRow.id == AdapterRow.review)
+            .where(AdapterRow.place == "promoted")
+            .order_by(AdapterRow.placed, AdapterRow.digest)
+        )
         with self._database.reading() as session:
             return [
-                (digest, reviewed is not None)
-                for digest, reviewed, last in session.execute(statement)
-                if reviewed is None or (last is not None and last < before)
+                (digest, under == context)
+                for digest, under, finished in session.execute(statement)
+                if under != context or finished is None or finished < before
             ]
 
     def audit_trail(self, subject: str | None = None) -> list[AuditRecord]:
         """Return the audit records in order, all or those about one digest."""
         with self._database.reading() as session:
             return list(audit.trail(session, subject))
+
+    def audit_head(self) -> AuditRecord | None:
+        """Return the last audit record; None while there is none."""
+        with self._database.reading() as session:
+            return audit.head(session)
 
     def broken_link(self) -> str | None:
         """Recompute the audit chain; None where it holds, else what is wrong with it."""

@@ -65,7 +65,7 @@ def append(session: Session, at: datetime, kind: Kind, subject: str = "", **payl
     last = session.scalar(select(AuditRow).order_by(AuditRow.ordinal.desc()).limit(1))
     row = AuditRow(
         ordinal=1 if last is None else last.ordinal + 1,
-        at=at.astimezone(UTC).isoformat(timespec="microseconds"),
+        at=moment(at),
         kind=kind,
         subject=subject,
         payload=_canonical(payload),
@@ -106,6 +106,17 @@ def broken_link(session: Session) -> str | None:
             return f"record {row.ordinal} was changed"
         previous, expected = row.hash, expected + 1
     return None
+
+
+def moment(at: datetime) -> str:
+    """Write a time as records hold it: such texts sort as the times do."""
+    return at.astimezone(UTC).isoformat(timespec="microseconds")
+
+
+def head(session: Session) -> AuditRecord | None:
+    """Return the last record; None while there is none."""
+    row = session.scalar(select(AuditRow).order_by(AuditRow.ordinal.desc()).limit(1))
+    return None if row is None else _record(row)
 
 
 def _hash(row: AuditRow) -> str:

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import os
 import sqlite3
+import threading
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
@@ -52,6 +53,8 @@ class Database:
             LedgerUnwritable: the disk is full or fails, or another process holds the file.
         """
         self.path = path
+        # Threads of this process wait here for their turn; SQLite would have each ask again and again.
+        self._turn = threading.Lock()
         self._engine = _engine(path, read_only)
         try:
             with _named_errors(path):
@@ -70,7 +73,7 @@ class Database:
     def writing(self) -> Iterator[Session]:
         """One transaction: all of it is on the disk at the end, or none of it."""
         writer = self._engine.execution_options(ledger_begin="BEGIN IMMEDIATE")
-        with _named_errors(self.path), Session(writer) as session, session.begin():
+        with self._turn, _named_errors(self.path), Session(writer) as session, session.begin():
             yield session
 
     def close(self) -> None:
@@ -112,12 +115,20 @@ class Database:
         finally:
             connection.close()
         with self.writing() as session:
-            schema.upgrade(session.connection(), found)
+            now = schema.revision(session.connection())  # again: another process may have been faster
+            if now != schema.HEAD:
+                schema.upgrade(session.connection(), now)
 
     @staticmethod
     def _copy(connection: Any, path: Path) -> None:
-        with closing(sqlite3.connect(path)) as copy:
+        """Leave a whole copy, or none: it is written under another name and renamed."""
+        unfinished = path.with_name(f"{path.name}.part")
+        unfinished.unlink(missing_ok=True)
+        with closing(sqlite3.connect(unfinished)) as copy:
             connection.backup(copy)
+        with unfinished.open("rb") as stream:
+            os.fsync(stream.fileno())
+        unfinished.replace(path)
 
 
 def _engine(path: Path, read_only: bool) -> Engine:
@@ -127,7 +138,9 @@ def _engine(path: Path, read_only: bool) -> Engine:
         # A reader of a write-ahead log has to create its index, which a folder on a read-only mount forbids. With no
         # log beside the file nothing is missing from it.
         query["immutable"] = "1"
-    engine = create_engine(URL.create("sqlite", database=name, query=query), connect_args={"timeout": BUSY_SECONDS})
+    engine = create_engine(
+        URL.create("sqlite", database=name, query=query), connect_args={"timeout": BUSY_SECONDS}, max_overflow=64
+    )
     event.listen(engine, "connect", _configure)
     event.listen(engine, "begin", _begin)
     return engine

@@ -20,6 +20,9 @@ from monitor.ledger.tables import ReviewRow
 PRIORITIES: dict[JobReason, int] = {"requested": 20, "arrival": 10, "re-review": 0}
 """People wait for what they asked for, trainers for their arrivals; what is deployed was reviewed before."""
 
+LONGEST_PAUSE = timedelta(hours=1)
+"""No failed job waits longer for its next attempt."""
+
 
 @dataclass(frozen=True, slots=True)
 class Job:
@@ -67,14 +70,14 @@ class Queue:
     ) -> bool:
         """Put a review in, and say whether that was needed.
 
-        It is not where the digest's job is open already (a higher priority is taken over, a dead job is left to
-        people), or where it was reviewed under this very context.
+        It is not where the digest's job is open already, or where it was reviewed under this very context. An open job
+        takes over a higher priority, and waits no longer then. A dead one is left to people: a request revives it, a
+        second arrival does not.
         """
         with self._database.writing() as session:
             open_job = session.scalar(select(JobRow).where(JobRow.digest == digest))
             if open_job is not None:
-                open_job.priority = max(open_job.priority, PRIORITIES[reason])
-                return False
+                return self._urge(open_job, reason)
             if context_digest is not None and session.scalar(
                 select(ReviewRow.ordinal).where(
                     ReviewRow.digest == digest,
@@ -99,6 +102,19 @@ class Queue:
             )
             return True
 
+    def _urge(self, job: JobRow, reason: JobReason) -> bool:
+        """Bring a second reason for the same review to its open job; True where that revived it."""
+        if job.state == "dead":
+            if reason == "requested":
+                job.state, job.attempts, job.priority, job.reason = "queued", 0, PRIORITIES[reason], reason
+                job.not_before, job.error = self._clock(), None
+            return reason == "requested"
+        if PRIORITIES[reason] > job.priority:
+            job.priority, job.reason = PRIORITIES[reason], reason
+            if job.state == "queued":
+                job.not_before = self._clock()
+        return False
+
     def lease(self, owner: str, seconds: float) -> Job | None:
         """Take the job that is next, for so long; None where none is due.
 
@@ -108,6 +124,8 @@ class Queue:
             now = self._clock()
             due = or_(
                 (JobRow.state == "queued") & (JobRow.not_before <= now),
+                # Nobody pauses for so long: the clock was set back meanwhile.
+                (JobRow.state == "queued") & (JobRow.not_before > now + LONGEST_PAUSE),
                 (JobRow.state == "running") & (JobRow.expires <= now),
             )
             row = session.scalar(select(JobRow).where(due).order_by(JobRow.priority.desc(), JobRow.ordinal).limit(1))
@@ -136,8 +154,8 @@ class Queue:
         )
 
     def retry(self, digest: str, owner: str, error: str, pause: float) -> None:
-        """Return a job whose attempt failed; it is due again after ``pause`` seconds."""
-        not_before = self._clock() + timedelta(seconds=pause)
+        """Return a job whose attempt failed; it is due again after ``pause`` seconds, at most an hour."""
+        not_before = self._clock() + min(timedelta(seconds=pause), LONGEST_PAUSE)
         changed = {"state": "queued", "owner": None, "expires": None, "error": error, "not_before": not_before}
         self._change(digest, owner, changed)
 
@@ -151,7 +169,7 @@ class Queue:
             dead = select(JobRow).where(JobRow.state == "dead")
             rows = session.scalars(dead if digest is None else dead.where(JobRow.digest == digest)).all()
             for row in rows:
-                row.state, row.attempts, row.not_before = "queued", 0, self._clock()
+                row.state, row.attempts, row.not_before, row.error = "queued", 0, self._clock(), None
             return len(rows)
 
     def reclaim(self) -> int:

@@ -6,15 +6,16 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import datetime
 
-from sqlalchemy import ColumnElement, select
+from sqlalchemy import ColumnElement, delete, select
 from sqlalchemy.orm import Session, selectinload
 
 from adapters.adapter import Adapter
 from monitor.ledger import audit
 from monitor.ledger.database import Database, LedgerConflict
 from monitor.ledger.measures import measures_of
-from monitor.ledger.registry import row_of, stand, standing_override
-from monitor.ledger.service_tables import AdapterRow
+from monitor.ledger.overrides import standing_override
+from monitor.ledger.registry import learn_parent, row_of, stand
+from monitor.ledger.service_tables import AdapterRow, JobRow
 from monitor.ledger.tables import RESULTS, ExaminationRow, LookRow, Placement, PlacementRow, RemedyRow, ReviewRow
 from monitor.ledger.values import count, observe
 from monitor.review import Place, RemedyFailure, Review, place_for
@@ -105,9 +106,11 @@ class ReviewRecord:
         """Record that a remedy is tried on an examined adapter."""
         with self._change() as session:
             self._begun(session, digest)
-            if _remedy(session, self._ordinal, method, digest) is None:
-                row = RemedyRow(review_ordinal=self._ordinal, method=method, digest=digest, begun=self._clock())
+            row = _remedy(session, self._ordinal, method, digest)
+            if row is None:
+                row = RemedyRow(review_ordinal=self._ordinal, method=method, digest=digest)
                 session.add(row)
+            row.begun = self._clock()
 
     def finish_remedy(self, method: str, digest: str, made: Adapter) -> None:
         """Record the new adapter that a remedy made; the last ending counts, should the first one's files be lost.
@@ -172,10 +175,12 @@ class ReviewRecord:
                 placement.finished = self._clock()
                 stand(session, digest, placement.place, placement.finished)
                 count(session, "placements_total", place=placement.place)
+                seconds = (placement.finished - placement.begun).total_seconds()
+                observe(session, "review_duration_seconds", max(0.0, seconds), stage="settle")
                 audit.append(session, placement.finished, "placed", digest, review=self.id, place=placement.place)
 
     def close(self) -> Review:
-        """Record that everything is in its final place, and return the review.
+        """Record that everything is in its final place, take the job out that asked for it, and return the review.
 
         Raises:
             LedgerConflict: the arrived adapter is undecided, or a placement is not finished.
@@ -194,6 +199,8 @@ class ReviewRecord:
 
     def _conclude(self, session: Session, row: ReviewRow) -> None:
         """Bring what is kept beside the review up to it."""
+        # In this transaction, so that no kill leaves a job behind whose review is done: it would be done twice.
+        session.execute(delete(JobRow).where(JobRow.digest == row.digest, JobRow.state == "running"))
         review = row.record()
         for examination in review.examinations:
             session.get_one(AdapterRow, examination.digest).review = self.id
@@ -231,6 +238,8 @@ class ReviewRecord:
             if row is None:
                 raise LedgerConflict(f"review {self.id} never began {method} on {digest}")
             row.end(outcome, self._folder, self._clock())
+            seconds = (self._clock() - row.begun).total_seconds()
+            observe(session, "review_duration_seconds", max(0.0, seconds), stage="remedy")
             count(session, "remedies_total", remedy=method)
             if isinstance(outcome, RemedyFailure):
                 count(session, "remedy_failures_total", remedy=method)
@@ -240,8 +249,11 @@ class ReviewRecord:
 
 def know(session: Session, adapter: Adapter, arrival: str, now: datetime) -> None:
     """Make an adapter known that a review examines, unless it is already."""
-    if session.get(AdapterRow, adapter.digest) is None:
-        session.add(row_of(adapter, arrival, "remedy", now))
+    met = session.get(AdapterRow, adapter.digest)
+    if met is None:
+        session.add(row_of(adapter, arrival, "declared" if adapter.digest == arrival else "remedy", now))
+    elif adapter.digest != arrival:
+        learn_parent(met, adapter.parent, "remedy")
 
 
 def load_reviews(session: Session, *conditions: ColumnElement[bool]) -> list[Review]:

@@ -1,26 +1,28 @@
-"""What is known of every adapter now: names, parents, where it lies, what people said of it."""
+"""What is known of every adapter now: names, parents, where it lies."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Literal
 
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
 from adapters.adapter import Adapter
 from monitor.ledger import audit
-from monitor.ledger.database import Database
+from monitor.ledger.database import Database, LedgerConflict
+from monitor.ledger.overrides import Override, carried_out
 from monitor.ledger.service_tables import (
     AdapterRow,
     NameRow,
-    OverrideRow,
     ParentSource,
     SightingRow,
     Standing,
 )
+
+_GROUNDS: dict[ParentSource, int] = {"guessed": 0, "declared": 1, "remedy": 2}
+"""How well a parent is known; the higher stands above the lower, and among equals the first."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,26 +50,6 @@ class Known:
 
 
 @dataclass(frozen=True, slots=True)
-class Override:
-    """A person's word on one digest."""
-
-    ordinal: int
-    """Its number; the last one of a digest stands."""
-    digest: str
-    """The adapter."""
-    action: Literal["release", "block"]
-    """Promote it whatever was decided, or keep it away."""
-    reason: str
-    """Why."""
-    who: str
-    """Who said so."""
-    at: datetime
-    """When, UTC."""
-    applied: datetime | None
-    """When files and servers followed, UTC."""
-
-
-@dataclass(frozen=True, slots=True)
 class Sighting:
     """What a source held at one path when it was last looked at."""
 
@@ -89,12 +71,18 @@ class Registry:
         self._clock = clock
 
     def arrived(self, adapter: Adapter, source: str, parent_source: ParentSource | None) -> bool:
-        """Record an arrival under a name, and say whether its bytes are new here."""
+        """Record an arrival under a name, and say whether its bytes are new here.
+
+        Under a name that already stood for these bytes last, nothing is recorded again. A parent is learnt from every
+        arrival: what is declared stands above a guess, and what a remedy is known to have made above both.
+        """
         with self._database.writing() as session:
             now = self._clock()
-            fresh = session.get(AdapterRow, adapter.digest) is None
-            if fresh:
+            met = session.get(AdapterRow, adapter.digest)
+            if met is None:
                 session.add(row_of(adapter, adapter.digest, parent_source, now))
+            elif parent_source is not None:
+                learn_parent(met, adapter.parent, parent_source)
             last = select(NameRow).where(NameRow.name == adapter.name).order_by(NameRow.ordinal.desc()).limit(1)
             named = session.scalar(last)
             if named is None or named.digest != adapter.digest:
@@ -102,7 +90,7 @@ class Registry:
                 audit.append(
                     session, now, "arrived", adapter.digest, name=adapter.name, source=source, parent=adapter.parent
                 )
-            return fresh
+            return met is None
 
     def sightings(self, source: str) -> dict[str, Sighting]:
         """Return what a source held when last looked at, by path."""
@@ -192,71 +180,57 @@ class Registry:
             rows = session.scalars(select(NameRow.name).where(NameRow.digest == digest).order_by(NameRow.ordinal))
             return list(dict.fromkeys(rows))
 
-    def override(self, digest: str, action: Literal["release", "block"], reason: str, who: str) -> Override:
-        """Record a person's word. It is carried out by whoever holds the state folder."""
-        with self._database.writing() as session:
-            now = self._clock()
-            row = OverrideRow(digest=digest, action=action, reason=reason, who=who, at=now, applied=None)
-            session.add(row)
-            audit.append(session, now, "overridden", digest, action=action, reason=reason, who=who)
-            session.flush()
-            return _override(row)
-
-    def standing_override(self, digest: str) -> Override | None:
-        """Return the last word on a digest, if there is one."""
-        with self._database.reading() as session:
-            row = standing_override(session, digest)
-            return None if row is None else _override(row)
-
-    def unapplied_overrides(self) -> list[Override]:
-        """Return the words that nothing followed yet, oldest first."""
-        with self._database.reading() as session:
-            waiting = select(OverrideRow).where(OverrideRow.applied.is_(None)).order_by(OverrideRow.ordinal)
-            return [_override(row) for row in session.scalars(waiting)]
-
     def begin_move(self, digest: str, place: Standing) -> None:
-        """Record the intent to put an adapter somewhere outside a review: an override, a retirement, a removal."""
+        """Record the intent to put an adapter somewhere outside a review: an override, a retirement, a removal.
+
+        Raises:
+            LedgerConflict: the digest is not known.
+        """
         with self._database.writing() as session:
+            _required(session, digest)
             audit.append(session, self._clock(), "placing", digest, place=place)
 
     def finish_move(self, digest: str, place: Standing, override: Override | None = None) -> None:
-        """Record that it is there, and that an override was carried out with it."""
+        """Record that it is there, and that an override was carried out with it.
+
+        Raises:
+            LedgerConflict: the digest is not known.
+        """
         with self._database.writing() as session:
+            _required(session, digest)
             now = self._clock()
             stand(session, digest, place, now)
-            audit.append(session, now, "placed", digest, place=place)
+            told = {} if override is None else {"override": override.ordinal}
+            audit.append(session, now, "placed", digest, place=place, **told)
             if override is not None:
-                session.get_one(OverrideRow, override.ordinal).applied = now
-
-    def skip_override(self, override: Override) -> None:
-        """Record that there is nothing to carry out: the digest is not here, and is met by the word when it arrives."""
-        with self._database.writing() as session:
-            session.get_one(OverrideRow, override.ordinal).applied = self._clock()
+                carried_out(session, override, now)
 
 
 def row_of(adapter: Adapter, arrival: str, parent_source: ParentSource | None, now: datetime) -> AdapterRow:
     """Make the row of an adapter that was not known yet."""
+    parent = adapter.parent if adapter.parent != adapter.digest else None
     return AdapterRow(
         digest=adapter.digest,
         name=adapter.name,
-        parent=adapter.parent,
-        parent_source=parent_source if adapter.parent else None,
+        parent=parent,
+        parent_source=parent_source if parent else None,
         arrival=arrival,
         seen=now,
     )
+
+
+def learn_parent(row: AdapterRow, parent: str | None, source: ParentSource) -> None:
+    """Take over a parent that is known on better grounds than the present one."""
+    if parent is None or parent == row.digest:
+        return
+    if row.parent is None or row.parent_source is None or _GROUNDS[source] > _GROUNDS[row.parent_source]:
+        row.parent, row.parent_source = parent, source
 
 
 def stand(session: Session, digest: str, place: Standing, now: datetime) -> None:
     """Say where an adapter is now."""
     row = session.get_one(AdapterRow, digest)
     row.place, row.placed = place, now
-
-
-def standing_override(session: Session, digest: str) -> OverrideRow | None:
-    """Return the last word on a digest within a transaction."""
-    return session.scalar(
-        select(OverrideRow).where(OverrideRow.digest == digest).order_by(OverrideRow.ordinal.desc()).limit(1)
-    )
 
 
 def _family(session: Session, digest: str) -> list[AdapterRow]:
@@ -296,5 +270,6 @@ def known_of(row: AdapterRow) -> Known:
     )
 
 
-def _override(row: OverrideRow) -> Override:
-    return Override(row.ordinal, row.digest, row.action, row.reason, row.who, row.at, row.applied)
+def _required(session: Session, digest: str) -> None:
+    if session.get(AdapterRow, digest) is None:
+        raise LedgerConflict(f"{digest} was never seen here; nothing of it can be moved")

@@ -113,7 +113,9 @@ class OverrideRow(Row):
     who: Mapped[str]
     at: Mapped[datetime]
     applied: Mapped[datetime | None]
-    """When the files and the servers followed; None until then."""
+    """When the files followed; None until then."""
+    note: Mapped[str | None]
+    """Why nothing can follow; None while it is to be carried out, or was."""
 
 
 class AuditRow(Row):

@@ -4,21 +4,24 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Callable, Sequence
-from datetime import datetime
+from datetime import UTC, datetime
 
 from pydantic import ConfigDict, TypeAdapter
-from sqlalchemy import delete, func, select
+from sqlalchemy import delete, func, select, union
 
 from adapters.canary import Canary
 from adapters.fleet_record import Desired, ReplicaState, ReplicaStatus, Serving, ServingState
 from monitor.ledger import audit
 from monitor.ledger.database import Database
+from monitor.ledger.overrides import standing_override
 from monitor.ledger.service_tables import AdapterRow, AuditRow, CanaryRow, NameRow, ReplicaRow, ServingRow
+from monitor.ledger.tables import ExaminationRow, ReviewRow
 from monitor.ledger.values import count
 
 _CANARIES: TypeAdapter[tuple[Canary, ...]] = TypeAdapter(
     tuple[Canary, ...], config=ConfigDict(ser_json_bytes="base64", val_json_bytes="base64")
 )
+_EVER = datetime.min.replace(tzinfo=UTC)
 _TOLD: dict[ServingState, audit.Kind] = {
     "loading": "served",
     "serving": "served",
@@ -42,26 +45,55 @@ class FleetLedger:
     def aliases(self) -> dict[str, list[str]]:
         """Return, by name, its promoted digests, the newest arrival first: the first is what the name stands for.
 
-        A mended adapter stands for the arrival that it was mended from.
+        A mended adapter stands for every arrival that it was mended from, and for itself where its own bytes arrived.
         """
-        promoted = (
-            select(NameRow.name, AdapterRow.digest, func.max(NameRow.ordinal).label("last"))
-            .join(AdapterRow, AdapterRow.arrival == NameRow.digest)
-            .where(AdapterRow.place == "promoted")
+        promoted = AdapterRow.place == "promoted"
+        mended = (
+            select(ReviewRow.digest.label("arrival"), AdapterRow.digest.label("digest"))
+            .select_from(AdapterRow)
+            .join(ExaminationRow, ExaminationRow.digest == AdapterRow.digest)
+            .join(ReviewRow, ReviewRow.ordinal == ExaminationRow.review_ordinal)
+            .where(promoted)
+        )
+        stands_for = union(mended, select(AdapterRow.digest, AdapterRow.digest).where(promoted)).subquery()
+        last = func.max(NameRow.ordinal)
+        statement = (
+            select(NameRow.name, AdapterRow.digest, last)
+            .join(stands_for, stands_for.c.arrival == NameRow.digest)
+            .join(AdapterRow, AdapterRow.digest == stands_for.c.digest)
             .group_by(NameRow.name, AdapterRow.digest)
-            .order_by(NameRow.name, func.max(NameRow.ordinal).desc(), AdapterRow.placed.desc())
+            .order_by(NameRow.name, last.desc(), AdapterRow.placed.desc(), AdapterRow.digest)
         )
         aliases: dict[str, list[str]] = defaultdict(list)
         with self._database.reading() as session:
-            for name, digest, _last in session.execute(promoted):
+            for name, digest, _last in session.execute(statement):
                 aliases[name].append(digest)
         return dict(aliases)
 
     def superseded(self) -> list[str]:
-        """Return the promoted digests that no name needs any more."""
+        """Return the promoted digests that no name needs any more.
+
+        One that a person released stays until a version that its name keeps was promoted after that word.
+        """
         aliases = self.aliases()
         kept = {digest for digests in aliases.values() for digest in digests[: self.keep_versions]}
-        return sorted({digest for digests in aliases.values() for digest in digests} - kept)
+        left = {digest for digests in aliases.values() for digest in digests} - kept
+        if not left:
+            return []
+        newest: dict[str, datetime] = {}
+        with self._database.reading() as session:
+            promoted = select(AdapterRow.digest, AdapterRow.placed).where(AdapterRow.place == "promoted")
+            placed = dict(session.execute(promoted).tuples().all())
+            released = {
+                digest: row.at
+                for digest in left
+                if (row := standing_override(session, digest)) is not None and row.action == "release"
+            }
+        for digests in aliases.values():
+            since = max(placed.get(digest) or _EVER for digest in digests[: self.keep_versions])
+            for digest in digests[self.keep_versions :]:
+                newest[digest] = max(since, newest.get(digest, since))
+        return sorted(digest for digest in left if digest not in released or released[digest] < newest[digest])
 
     def desired(self) -> list[Desired]:
         """Return what every replica should serve, the longest promoted first."""
@@ -155,7 +187,7 @@ class FleetLedger:
         """Return how many adapters were begun to be rolled out since then, for the blast-radius limit."""
         begun = select(func.count(func.distinct(AuditRow.subject))).where(
             AuditRow.kind == "served",
-            AuditRow.at >= moment.isoformat(timespec="microseconds"),
+            AuditRow.at >= audit.moment(moment),
             AuditRow.payload.contains('"state":"loading"'),
         )
         with self._database.reading() as session:

@@ -74,8 +74,8 @@ class TestDecisions:
     def test_a_persons_word_stands_above_the_decision(self, ledger: Ledger, decision: Decision) -> None:
         record = ledger.open_review(ARRIVED, CONTEXT)
         record.record_decision(ARRIVED.digest, decision)
-        ledger.registry.override(ARRIVED.digest, "release", "it is our red team's", "ann")
-        ledger.registry.override(ARRIVED.digest, "block", "it is not", "ben")
+        ledger.overrides.add(ARRIVED.digest, "release", "it is our red team's", "ann")
+        ledger.overrides.add(ARRIVED.digest, "block", "it is not", "ben")
         assert record.begin_placement(ARRIVED.digest) == "quarantined"
         assert record.recall_decision(ARRIVED.digest) == decision
 
@@ -126,7 +126,7 @@ class TestPlacements:
         with pytest.raises(LedgerConflict, match="never began"):
             record.finish_placement(ARRIVED.digest)
         assert record.begin_placement(ARRIVED.digest) == "promoted"
-        ledger.registry.override(ARRIVED.digest, "block", "found on a forum", "ann")
+        ledger.overrides.add(ARRIVED.digest, "block", "found on a forum", "ann")
         assert record.begin_placement(ARRIVED.digest) == "promoted"
 
     def test_of_each_adapter_its_last_placement_counts(self, ledger: Ledger, clock: Clock) -> None:

@@ -104,6 +104,7 @@ def upgrade() -> None:
         sa.Column("who", sa.Text(), nullable=False),
         sa.Column("at", sa.DateTime(), nullable=False),
         sa.Column("applied", sa.DateTime(), nullable=True),
+        sa.Column("note", sa.Text(), nullable=True),
         sa.PrimaryKeyConstraint("ordinal"),
     )
     with op.batch_alter_table("overrides") as batch_op:
