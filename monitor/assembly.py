@@ -76,6 +76,8 @@ class Assembly:
     """The policy, its paths absolute."""
     progress: Progress = lambda *_: None
     """Told how far long work has come."""
+    first: Assembly | None = None
+    """What this repeats with another seed; None for a first look."""
 
     def again(self, repeat: int) -> Assembly:
         """Return the same for a later look at an adapter: another seed draws other answers in another order."""
@@ -83,7 +85,8 @@ class Assembly:
             return self
         answering = self.policy.answering
         reseeded = answering.model_copy(update={"seed": answering.seed + repeat})
-        return replace(self, policy=self.policy.model_copy(update={"answering": reseeded}))
+        first = self.first or self
+        return replace(self, policy=self.policy.model_copy(update={"answering": reseeded}), first=first)
 
     def check(self) -> None:
         """Read everything that a user may have got wrong, before any work is begun.
@@ -122,7 +125,9 @@ class Assembly:
 
     @cached_property
     def context(self) -> Context:
-        """What adapters are examined against."""
+        """What adapters are examined against. A repeat's is the first look's: the seed makes no other policy of it."""
+        if self.first is not None:
+            return self.first.context
         policy = self.policy.model_dump_json(exclude={"suites", "judge", "reference"})
         return Context(
             base=str(self.models.base),
