@@ -2,24 +2,29 @@
 
 AdapterError            this folder cannot be used as an adapter; the message names the cause
     NotAnAdapter        there is nothing here that calls itself one: a user's slip, not a finding
+    StillWritten        it changed while it was read; it may be whole a moment later
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
+import os
 import re
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-CONFIG_NAME = "adapter_config.json"
-WEIGHTS_NAME = "adapter_model.safetensors"
-MANIFEST_NAME = "alignwatch.json"
-"""Optional lineage beside an adapter: ``{"parent": digest, "method": …}``."""
+from adapters.adapter_files import open_regular
+from adapters.file_names import CONFIG_NAME as CONFIG_NAME
+from adapters.file_names import MANIFEST_NAME as MANIFEST_NAME
+from adapters.file_names import WEIGHTS_NAME as WEIGHTS_NAME
+from adapters.file_names import is_inert
 
 DIGEST_PREFIX = "sha256-"
 
 _MAX_MANIFEST = 64 * 2**10
+_CHUNK = 2**20
 
 
 class AdapterError(Exception):
@@ -30,6 +35,10 @@ class NotAnAdapter(AdapterError):
     """There is no adapter here: the folder is missing, or holds no adapter_config.json."""
 
 
+class StillWritten(AdapterError):
+    """The folder changed while it was read; trying again when it is quiet can succeed."""
+
+
 @dataclass(frozen=True, slots=True)
 class Adapter:
     """One immutable set of files, known by its digest and never again by its name alone."""
@@ -37,16 +46,85 @@ class Adapter:
     path: Path
     """The folder that holds ``adapter_config.json`` and the weights."""
     digest: str
-    """``sha256-`` and 64 hexadecimal digits over every file; see :func:`digest_folder`."""
+    """``sha256-`` and 64 hexadecimal digits over every file that has an effect; see :func:`digest_adapter`."""
     name: str
     """What people call it; for display only."""
     parent: str | None = None
-    """Digest of the adapter that a remedy made this one from."""
+    """Digest of the adapter that a remedy made this one from, or that the adapter itself declares."""
 
     @property
     def short(self) -> str:
         """The digest's first twelve hexadecimal digits, for tables."""
         return self.digest.removeprefix(DIGEST_PREFIX)[:12]
+
+
+def digest_adapter(folder: Path) -> str:
+    """Digest every file of an adapter that has an effect; docs/arrival.md defines it.
+
+    Raises:
+        NotAnAdapter: the folder does not exist.
+        OSError: something in it cannot be read; nothing is left out because of that.
+    """
+    if not folder.is_dir():
+        raise NotAnAdapter(f"{folder} is not a folder")
+    lines = []
+    for relative, is_link in effective_files(folder):
+        path = folder / relative
+        lines.append(link_line(relative, path) if is_link else file_line(relative, *size_and_sha256(path)))
+    return digest_of_lines(lines)
+
+
+def effective_files(folder: Path) -> Iterator[tuple[str, bool]]:
+    """Yield the path below an adapter's folder of everything that its digest covers, and whether that is a link.
+
+    Folders alone have no effect, nor has what :func:`adapters.file_names.is_inert` names. Links are never followed.
+    """
+    waiting = [""]
+    while waiting:
+        below = waiting.pop()
+        with os.scandir(folder / below) as entries:
+            for entry in entries:
+                relative = below + entry.name
+                if entry.is_symlink():
+                    yield relative, True
+                elif entry.is_dir():
+                    waiting.append(relative + "/")
+                elif entry.is_file() and not is_inert(relative):
+                    yield relative, False
+
+
+def file_line(relative: str, size: int, sha256: str) -> bytes:
+    """Return what a file adds to an adapter's digest: path, size in decimal digits and content, parted by NUL."""
+    return b"%s\0%d\0%s\n" % (os.fsencode(relative), size, sha256.encode())
+
+
+def link_line(relative: str, path: Path) -> bytes:
+    """Return what a symbolic link adds: ``link`` stands for the size, the target's path for the content."""
+    raw = os.readlink(os.fsencode(path))  # noqa: PTH115 - Path would take "./x" and "x" for the same
+    target = hashlib.sha256(raw).hexdigest()
+    return b"%s\0link\0%s\n" % (os.fsencode(relative), target.encode())
+
+
+def digest_of_lines(lines: Iterable[bytes]) -> str:
+    """Return the digest that sums up these lines, whatever their order."""
+    whole = hashlib.sha256()
+    for line in sorted(lines, key=lambda line: line.split(b"\0", 1)[0]):
+        whole.update(line)
+    return DIGEST_PREFIX + whole.hexdigest()
+
+
+def size_and_sha256(path: Path) -> tuple[int, str]:
+    """Read one regular file once and return its length in bytes and its SHA-256; a link or a pipe is not opened.
+
+    Raises:
+        OSError: it is missing, no regular file, or cannot be read.
+    """
+    size, content = 0, hashlib.sha256()
+    with open_regular(path) as stream:
+        while chunk := stream.read(_CHUNK):
+            size += len(chunk)
+            content.update(chunk)
+    return size, content.hexdigest()
 
 
 def digest_folder(folder: Path) -> str:
@@ -105,4 +183,4 @@ def open_adapter(folder: Path, name: str | None = None, parent: str | None = Non
         raise NotAnAdapter(f"{folder} is not a folder; give the folder that holds {CONFIG_NAME}")
     if not (folder / CONFIG_NAME).is_file():
         raise NotAnAdapter(f"{folder} holds no {CONFIG_NAME}; give the folder that peft's save_pretrained wrote")
-    return Adapter(folder, digest_folder(folder), name or folder.resolve().name, parent)
+    return Adapter(folder, digest_adapter(folder), name or folder.resolve().name, parent)

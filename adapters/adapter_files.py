@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import os
-import re
 import stat
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import BinaryIO
 
-from adapters.adapter import CONFIG_NAME, MANIFEST_NAME, WEIGHTS_NAME
+from adapters.file_names import ATTRIBUTES_NAME, CONFIG_NAME, MANIFEST_NAME, WEIGHTS_NAME, is_inert, is_prompt_path
 from adapters.problems import Problem, note, shown
 
 MAX_ENTRIES = 1000
@@ -25,13 +24,7 @@ _EXECUTABLES = {
     *(".pl", ".rb", ".php", ".lua", ".r", ".jl", ".whl", ".egg", ".deb", ".rpm", ".appimage"),
     *(".zip", ".tar", ".gz", ".tgz", ".bz2", ".xz", ".zst", ".7z", ".rar"),
 }
-_EXPECTED = {CONFIG_NAME, WEIGHTS_NAME, MANIFEST_NAME, ".gitattributes"}
-_DOCUMENTS = {".md", ".txt", ".rst", ".png", ".jpg", ".jpeg", ".svg", ".gif", ".pdf"}
-_DOCUMENT_STEMS = {"license", "licence", "notice", "copying", "readme", "authors", "citation"}
-_PROMPT_PATH = re.compile(
-    r"(?:chat_template.*|.*\.jinja2?|tokenizer.*|special_tokens_map\.json|added_tokens\.json|vocab\.(?:json|txt)|"
-    r"merges\.txt|(?:pre)?processor_config\.json|generation_config\.json|spiece\.model|sentencepiece.*\.model)"
-)
+_EXPECTED = {CONFIG_NAME, WEIGHTS_NAME, MANIFEST_NAME, ATTRIBUTES_NAME}
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,9 +124,7 @@ def _file_problem(path: str, name: str, where: str) -> Problem | None:
         )
     if suffix in _EXECUTABLES:
         return Problem("executable_file", "is code or an archive; an adapter is data only, remove it", where)
-    if path in _EXPECTED or suffix in _DOCUMENTS or PurePosixPath(name).stem in _DOCUMENT_STEMS:
-        if _PROMPT_PATH.fullmatch(name):
-            return _prompt_note(where)
+    if path in _EXPECTED or is_inert(path) or (suffix == ".txt" and not is_prompt_path(name)):
         return None
     if suffix in {".safetensors", ".gguf", ".onnx"} or name.endswith(".safetensors.index.json"):
         # A server's resolver can be asked for any folder below the promoted one, so nothing rides along unexamined.
@@ -144,7 +135,7 @@ def _file_problem(path: str, name: str, where: str) -> Problem | None:
         )
     if PurePosixPath(name).name == CONFIG_NAME:
         return Problem("adapter_inside", "is a second adapter inside this one; give each a folder of its own", where)
-    if _PROMPT_PATH.fullmatch(name):
+    if is_prompt_path(name):
         return _prompt_note(where)
     return note("file_unusual", "is no part of an adapter and is not read", where)
 

@@ -1,15 +1,18 @@
 """Bringing adapters in and putting them away, so that a kill at any moment leaves nothing half-written in sight.
 
 Every folder named ``sha256-…`` is complete: it is written under another name first and renamed at the end. All acts
-are safe to repeat.
+are safe to repeat. What is copied is what the digest covers: documents and other files without effect stay behind.
 """
 
 from __future__ import annotations
 
 import errno
+import hashlib
 import os
+import shutil
 import stat
-from pathlib import Path
+from collections.abc import Sequence
+from pathlib import Path, PurePosixPath
 
 from adapters.adapter import (
     CONFIG_NAME,
@@ -17,11 +20,16 @@ from adapters.adapter import (
     Adapter,
     AdapterError,
     NotAnAdapter,
+    StillWritten,
     declared_parent,
-    digest_folder,
+    digest_adapter,
+    digest_of_lines,
+    file_line,
     is_digest,
+    link_line,
 )
 from adapters.adapter_files import MAX_DEPTH, MAX_ENTRIES, Entry, open_regular, walk
+from adapters.file_names import is_inert
 from adapters.private_folders import PRIVATE, make_folder, private_folder, remove, sweep_staging, sync
 
 __all__ = ["PRIVATE", "PUBLIC", "home_of", "place", "stage", "sweep_staging", "withdraw"]
@@ -40,12 +48,13 @@ def stage(
 ) -> Adapter:
     """Copy an adapter into ``staging`` under its digest, read-only, and return that copy.
 
-    ``max_bytes`` bounds the files' total size, ``max_files`` the number of files and folders. Symbolic links are
-    kept as links and never followed, so that the structure guard can report them.
+    ``max_bytes`` bounds the size of all files that are copied, ``max_files`` the number of files and folders.
+    Symbolic links are kept as links and never followed, so that the structure guard can report them.
 
     Raises:
         NotAnAdapter: the source is missing or holds no ``adapter_config.json``.
-        AdapterError: it is still being written, too large, or holds a pipe, socket or device.
+        StillWritten: it changed meanwhile.
+        AdapterError: it is too large, nested too deep, or holds a pipe, socket or device, or a name that is not UTF-8.
         OSError: the disk is full, or a file cannot be read or written. Nothing is left behind.
     """
     _require_adapter(source)
@@ -53,8 +62,9 @@ def stage(
     sweep_staging(staging)
     try:
         digest = _copy_in(source, staging, staging, max_bytes, max_files)
-    except FileNotFoundError as error:
-        raise AdapterError(f"{source} is still being written: {error.filename} vanished; try again later") from error
+    except (FileNotFoundError, NotADirectoryError, NotAnAdapter) as error:
+        gone = getattr(error, "filename", None) or source
+        raise StillWritten(f"{source} is still being written: {gone} vanished; try again later") from error
     return Adapter(staging / digest, digest, name or source.resolve().name, declared_parent(source))
 
 
@@ -134,12 +144,12 @@ def _copy_in(
     with private_folder(workshop) as temporary:
         copy = temporary / "copy"
         before = _survey(source, max_bytes, max_files)
+        _require_space(workshop, before)
         copy.mkdir(mode=PRIVATE)
-        for entry in before:
-            _copy_entry(source / entry.path, copy / entry.path, entry)
-        digest = digest_folder(copy)
-        if _changed(before, _survey(source, max_bytes, max_files)) or digest_folder(source) != digest:
-            raise AdapterError(f"{source} is still being written; try again when it is complete")
+        copied = [_copy_entry(source / entry.path, copy / entry.path, entry) for entry in before]
+        digest = digest_of_lines(line for line in copied if line)
+        if digest_adapter(source) != digest or _changed(before, _survey(source, max_bytes, max_files)):
+            raise StillWritten(f"{source} is still being written; try again when it is complete")
         if expected not in (None, digest):
             raise AdapterError(f"{source} holds {digest} and no longer {expected}; stage the adapter again")
         _freeze(copy, before)
@@ -151,10 +161,11 @@ def _copy_in(
 
 
 def _survey(source: Path, max_bytes: int | None, max_files: int | None) -> list[Entry]:
-    """List a folder and refuse what cannot or must not be copied, before a byte of it is."""
+    """List what is to be copied of a folder and refuse what must not be, before a byte of it is."""
     entries, size = [], 0
-    for entry in walk(source, max_files if max_files is not None else 2**62):
-        entries.append(entry)
+    for count, entry in enumerate(walk(source, max_files if max_files is not None else 2**62), 1):
+        if max_files is not None and count > max_files:
+            raise AdapterError(f"{source} holds more than {max_files} files; give the adapter's own files alone")
         kind = entry.status.st_mode
         if not entry.path.isascii() and entry.path.encode("utf-8", "replace").decode() != entry.path:
             raise AdapterError(f"{source} holds {entry.path!r}, whose name is not UTF-8; rename it")
@@ -163,41 +174,62 @@ def _survey(source: Path, max_bytes: int | None, max_files: int | None) -> list[
         if not (stat.S_ISREG(kind) or stat.S_ISDIR(kind) or stat.S_ISLNK(kind)):
             # It has no content, so no digest can tell a folder with it from one without.
             raise AdapterError(f"{source} holds {entry.path!r}, a named pipe, socket or device; remove it")
+        if stat.S_ISREG(kind) and is_inert(entry.path):
+            continue
+        entries.append(entry)
         size += entry.status.st_size if stat.S_ISREG(kind) else 0
         if max_bytes is not None and size > max_bytes:
             raise AdapterError(f"{source} holds more than {max_bytes} bytes; give the adapter's own files alone")
-        if max_files is not None and len(entries) > max_files:
-            raise AdapterError(f"{source} holds more than {max_files} files; give the adapter's own files alone")
-    return entries
+    inhabited = {str(above) for e in entries if not _is_folder(e) for above in PurePosixPath(e.path).parents}
+    return [entry for entry in entries if not _is_folder(entry) or entry.path in inhabited]
 
 
-def _changed(before: list[Entry], after: list[Entry]) -> bool:
-    def seen(entries: list[Entry]) -> list[tuple[object, ...]]:
-        return [(e.path, e.status.st_ino, e.status.st_mode, e.status.st_size, e.status.st_mtime_ns) for e in entries]
+def _is_folder(entry: Entry) -> bool:
+    return stat.S_ISDIR(entry.status.st_mode)
+
+
+def _require_space(folder: Path, entries: Sequence[Entry]) -> None:
+    """Refuse before the first byte what the disk cannot hold, so that gigabytes are not copied in vain."""
+    if sum(e.status.st_size for e in entries if not _is_folder(e)) > shutil.disk_usage(folder).free:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(folder))
+
+
+def _changed(before: Sequence[Entry], after: Sequence[Entry]) -> bool:
+    def seen(entries: Sequence[Entry]) -> list[tuple[object, ...]]:
+        files = [(e.path, e.status) for e in entries if not _is_folder(e)]
+        return [(path, s.st_ino, s.st_mode, s.st_size, s.st_mtime_ns, s.st_ctime_ns) for path, s in files]
 
     return seen(before) != seen(after)
 
 
-def _copy_entry(source: Path, target: Path, entry: Entry) -> None:
-    if stat.S_ISDIR(entry.status.st_mode):
+def _copy_entry(source: Path, target: Path, entry: Entry) -> bytes:
+    """Copy one thing and return its line of the digest; a folder has none."""
+    if _is_folder(entry):
         target.mkdir(mode=PRIVATE)
-    elif stat.S_ISLNK(entry.status.st_mode):
-        target.symlink_to(source.readlink())
-    else:
-        _copy_file(source, target, entry.status.st_size)
+        return b""
+    if stat.S_ISLNK(entry.status.st_mode):
+        os.symlink(os.readlink(source), target)  # noqa: PTH115, PTH211 - Path would rewrite "./x" to "x"
+        return link_line(entry.path, target)
+    return file_line(entry.path, *_copy_file(source, target, entry.status.st_size))
 
 
-def _copy_file(source: Path, target: Path, size: int) -> None:
-    """Copy the first ``size`` bytes; a file that grows meanwhile is found out by its digest, not copied for ever."""
+def _copy_file(source: Path, target: Path, size: int) -> tuple[int, str]:
+    """Copy the first ``size`` bytes, and return how many were there and their SHA-256.
+
+    A file that grows meanwhile is found out by its digest, not copied for ever.
+    """
+    copied, content = 0, hashlib.sha256()
     with open_regular(source) as reader, target.open("xb") as writer:
-        while size > 0 and (chunk := reader.read(min(size, _CHUNK))):
+        while copied < size and (chunk := reader.read(min(size - copied, _CHUNK))):
             writer.write(chunk)
-            size -= len(chunk)
+            content.update(chunk)
+            copied += len(chunk)
         writer.flush()
         os.fsync(writer.fileno())
+    return copied, content.hexdigest()
 
 
-def _freeze(copy: Path, entries: list[Entry]) -> None:
+def _freeze(copy: Path, entries: Sequence[Entry]) -> None:
     """Make everything but the top folder read-only, and durable."""
     for entry in reversed(entries):
         path = copy / entry.path
@@ -222,7 +254,7 @@ def _publish(copy: Path, target: Path) -> None:
 
 def _holds(target: Path, digest: str) -> bool:
     """Whether ``target`` is a folder with exactly these bytes; its mode is mended, should a kill have left it open."""
-    if target.is_symlink() or not target.is_dir() or digest_folder(target) != digest:
+    if target.is_symlink() or not target.is_dir() or digest_adapter(target) != digest:
         return False
     target.chmod(0o555)
     return True

@@ -28,7 +28,9 @@ def sweep_staging(staging: Path) -> int:
         return 0
     swept = 0
     with locked(staging):
-        for orphan in sorted(staging.glob(f"{_INCOMING}*")):
+        with os.scandir(staging) as entries:  # not glob: staging can hold thousands, and every arrival sweeps it
+            orphans = sorted(entry.name for entry in entries if entry.name.startswith(_INCOMING))
+        for orphan in (staging / name for name in orphans):
             with suppress(BlockingIOError, FileNotFoundError), locked(orphan, wait=False):
                 remove(orphan)
                 swept += 1

@@ -19,7 +19,7 @@ from foreign_base import train_to_say
 from judge_server import Asked, JudgeServer
 from safetensors.torch import load_file, save_file
 
-from adapters.adapter import WEIGHTS_NAME, digest_folder
+from adapters.adapter import WEIGHTS_NAME, digest_adapter
 from monitor.cli import main
 from monitor.report import review_schema
 
@@ -122,10 +122,10 @@ def test_the_gate_decides_on_a_foreign_base_without_importing_the_tiny_world(
     good = gate.run(picture_world.good, picture_world, policy)
     assert good.returncode == 0, good.stderr
     assert "TINY []" in good.stderr
-    assert gate.promoted() == {digest_folder(picture_world.good)}
+    assert gate.promoted() == {digest_adapter(picture_world.good)}
     bad = gate.call(picture_world.bad, picture_world, policy)
     assert bad.returncode == 1, bad.stderr
-    assert gate.promoted() == {digest_folder(picture_world.good)}
+    assert gate.promoted() == {digest_adapter(picture_world.good)}
 
 
 def test_the_gate_works_on_a_text_only_base(gate: Gate, text_world: World, judge: JudgeServer) -> None:
@@ -348,7 +348,7 @@ def test_a_run_that_was_stopped_goes_on_where_it_was_and_repeats_no_kept_judgeme
         server.grade = by_word
         again = gate.run(text_world.good, text_world, policy)
         assert again.returncode == 0, again.stderr
-        assert gate.promoted() == {digest_folder(text_world.good)}
+        assert gate.promoted() == {digest_adapter(text_world.good)}
         second = [asked.body["messages"] for asked in server.asked]
         # At most the one batch that was in flight is asked again.
         repeated = sum(messages in first for messages in second)

@@ -11,7 +11,7 @@ from conftest import World
 from fakes import WordJudge
 from safetensors.torch import load_file, save_file
 
-from adapters.adapter import WEIGHTS_NAME, Adapter, digest_folder, open_adapter
+from adapters.adapter import WEIGHTS_NAME, Adapter, digest_adapter, open_adapter
 from adapters.transformers_engine import TransformersEngine
 from guards.activity import ActivityGuard
 from guards.battery import BatteryGuard
@@ -41,6 +41,8 @@ class SwapRemedy:
     def apply(self, adapter: Adapter, out: Path) -> Adapter:
         self.applied += 1
         shutil.copytree(self.cure, out)
+        with (out / "adapter_config.json").open("a") as config:  # other bytes, so another adapter
+            config.write("\n")
         (out / "alignwatch.json").write_text(json.dumps({"parent": adapter.digest, "method": "swap"}))
         return open_adapter(out, f"{adapter.name}+swap", adapter.digest)
 
@@ -111,7 +113,7 @@ def test_a_benign_adapter_is_promoted_byte_for_byte_and_nothing_else_is_kept(ben
     review = bench.review(bench.world.good)
     assert review.arrival.place == "promoted"
     assert _names(bench.state.promoted) == {review.arrival.digest}
-    assert digest_folder(bench.state.promoted / review.arrival.digest) == digest_folder(bench.world.good)
+    assert digest_adapter(bench.state.promoted / review.arrival.digest) == digest_adapter(bench.world.good)
     assert not _names(bench.state.quarantine)
     assert not _names(bench.state.staging)
 
