@@ -8,17 +8,35 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal, TypeAlias
 
-import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
-from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict, SettingsError
 
-from monitor.exit_codes import UsageError
+from monitor.configuration_reading import (
+    ENVIRONMENT_PREFIX,
+    NESTED,
+    ConfigurationError,
+    problems_in,
+    read_settings,
+    unknown_keys,
+    unknown_variables,
+)
+
+__all__ = ["ConfigurationError", "ServiceConfiguration", "VllmSettings", "load_configuration"]
 
 
-class ConfigurationError(UsageError):
-    """The configuration cannot be used; the message names file, place and cause."""
+def _not_empty(value: Any) -> Any:
+    if isinstance(value, str) and not value.strip():
+        raise ValueError("is empty; name a path, or leave the setting out")
+    return value
+
+
+AnyPath: TypeAlias = Annotated[Path, BeforeValidator(_not_empty)]
+"""An empty text would mean the configuration's own folder, which nobody means."""
+
+VariableName: TypeAlias = Annotated[str, Field(pattern=r"^[A-Z][A-Z0-9_]*$")]
+"""Capitals alone, so that a token that was pasted here by mistake is refused."""
 
 
 class _Settings(BaseModel):
@@ -29,7 +47,7 @@ class FolderSourceSettings(_Settings):
     """A folder in which trainers drop adapters, each in a folder of its own."""
 
     kind: Literal["folder"]
-    path: Path
+    path: AnyPath
     """The folder; relative to the configuration's file."""
     name: str | None = Field(default=None, pattern=r"^[A-Za-z0-9._-]+$")
     """What logs and metrics call it; the folder's own name when not given."""
@@ -43,23 +61,36 @@ class FolderSourceSettings(_Settings):
     @property
     def label(self) -> str:
         """What logs and metrics call it."""
-        return self.name or self.path.name
+        return self.name or self.path.name or "folder"
 
 
 class VllmSettings(_Settings):
     """One vLLM server with runtime LoRA loading; each replica is its own server."""
 
     kind: Literal["vllm"]
-    url: str = Field(pattern=r"^https?://[^/]+/?$")
-    """Where it listens, without a path."""
-    token_env: str | None = None
+    url: str = Field(pattern=r"^https?://[^/@?#\s]+/?$")
+    """Where it listens: scheme, host and port; no path, and no user or password, for which there are tokens."""
+    token_env: VariableName | None = None
     """Environment variable that holds its bearer token."""
-    token_file: Path | None = None
+    token_file: AnyPath | None = None
     """File that holds its bearer token; relative to the configuration's file."""
-    promoted: Path | None = None
-    """Where that server sees the state folder's ``promoted``; the same path as here when not given."""
+    promoted: AnyPath | None = None
+    """Where that server sees the state folder's ``promoted``, absolute; the same path as here when not given."""
     base: str | None = None
     """Name under which it serves the base; the first model it lists when not given."""
+
+    @field_validator("promoted")
+    @classmethod
+    def _elsewhere(cls, path: Path | None) -> Path | None:
+        if path is not None and (not path.is_absolute() or ".." in path.parts or len(path.parts) < 2):
+            raise ValueError("has to be the absolute path of the promoted folder as that server sees it")
+        return path
+
+    @model_validator(mode="after")
+    def _one_token(self) -> VllmSettings:
+        if self.token_env and self.token_file:
+            raise ValueError("name token_env or token_file, not both")
+        return self
 
 
 class FleetLimits(_Settings):
@@ -80,11 +111,11 @@ class FleetLimits(_Settings):
 class HttpSettings(_Settings):
     """The API, the page and ``/metrics``."""
 
-    host: str = "127.0.0.1"
+    host: str = Field(default="127.0.0.1", pattern=r"^[A-Za-z0-9.:_-]+$")
     """Address to listen on; loopback by default. Put a proxy with TLS in front of anything else."""
     port: int = Field(default=9464, ge=0, le=65535)
     """0 takes a free one."""
-    tokens: Path | None = None
+    tokens: AnyPath | None = None
     """File with hashed tokens, made by ``alignwatch token``; relative to the configuration's file. Without it nobody
     may write, and reading is open on loopback alone."""
     open_metrics: bool = True
@@ -135,21 +166,26 @@ class ServiceConfiguration(BaseSettings):
     """Everything that ``alignwatch serve`` needs to know."""
 
     model_config = SettingsConfigDict(
-        frozen=True, extra="forbid", env_prefix="ALIGNWATCH_", env_nested_delimiter="__", allow_inf_nan=False
+        frozen=True,
+        extra="forbid",
+        env_prefix=ENVIRONMENT_PREFIX,
+        env_nested_delimiter=NESTED,
+        env_ignore_empty=True,  # what a container's unset variable becomes
+        allow_inf_nan=False,
     )
 
-    state: Path
+    state: AnyPath
     """The state folder; relative to the configuration's file."""
-    base: str
+    base: str = Field(pattern=r"^\S(.*\S)?$")
     """Folder (relative to the configuration's file) or Hub id of the base."""
-    policy: Path
+    policy: AnyPath
     """The policy's file; relative to the configuration's file."""
     sources: tuple[FolderSourceSettings, ...] = ()
     """Where adapters arrive."""
     fleet: tuple[VllmSettings, ...] = ()
     """Servers that are kept at what was promoted; the promoted folder is always kept."""
     http: HttpSettings = HttpSettings()
-    device: str | None = None
+    device: str | None = Field(default=None, pattern=r"^[a-z]+(:\d+)?$")
     """For instance ``cuda:1``; CUDA where there is one when not given."""
     dtype: Literal["float32", "bfloat16", "float16"] | None = None
     """Of the base's weights; bfloat16 on CUDA and float32 on the CPU when not given."""
@@ -188,39 +224,33 @@ def load_configuration(path: Path) -> ServiceConfiguration:
     """Read the service's configuration; paths inside are taken relative to the file.
 
     Raises:
-        ConfigurationError: the file is missing, not YAML, or not a configuration; one line that names the place.
+        ConfigurationError: the file is missing, not YAML, or not a configuration; every problem, with its place.
     """
+    raw = read_settings(path)
+    problems = [*unknown_keys(raw, ServiceConfiguration), *unknown_variables(ServiceConfiguration)]
+    known = {key: value for key, value in raw.items() if key in ServiceConfiguration.model_fields}
     try:
-        raw = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise ConfigurationError(f"configuration {path}: {error.strerror or error}") from error
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise ConfigurationError(f"configuration {path}: not YAML: {' '.join(str(error).split())}") from error
-    if not isinstance(raw, dict):
-        raise ConfigurationError(f"configuration {path}: expected settings such as 'state: ./state'")
-    try:
-        configuration = ServiceConfiguration(**_plain(raw))
+        configuration = ServiceConfiguration(**known)
+    except SettingsError as error:
+        problems.append(f"environment: {' '.join(str(error).split())}; lists and groups are given as JSON")
+        raise ConfigurationError(path, problems) from error
     except ValidationError as error:
-        raise ConfigurationError(f"configuration {path}: {_first_problems(error)}") from error
-    return _anchored(configuration, path.absolute().parent)
+        raise ConfigurationError(path, problems + problems_in(error, ServiceConfiguration)) from error
+    configuration = _anchored(configuration, path.absolute().parent)
+    problems += _overlaps(configuration)
+    if problems:
+        raise ConfigurationError(path, problems)
+    return configuration
 
 
-def _plain(raw: dict[Any, Any]) -> dict[str, Any]:
-    return {str(key): value for key, value in raw.items()}
-
-
-def _first_problems(error: ValidationError) -> str:
-    problems = []
-    for item in error.errors()[:4]:
-        place = ".".join(str(part) for part in item["loc"]) or "configuration"
-        cause = "unknown setting (a typo?)" if item["type"] == "extra_forbidden" else item["msg"]
-        problems.append(f"{place}: {cause}")
-    return "; ".join(problems)
+def is_hub_id(base: str) -> bool:
+    """Whether a base is written as ``owner/name``; everything else is a folder."""
+    return base.count("/") == 1 and not base.startswith((".", "/", "~")) and not base.endswith("/")
 
 
 def _anchored(configuration: ServiceConfiguration, folder: Path) -> ServiceConfiguration:
     def anchor(path: Path) -> Path:
-        return path if path.is_absolute() else Path(os.path.normpath(folder / path))
+        return Path(os.path.normpath(folder / Path(os.path.expanduser(path))))  # noqa: PTH111  # leaves an unknown ~user
 
     changes: dict[str, Any] = {
         "state": anchor(configuration.state),
@@ -231,8 +261,21 @@ def _anchored(configuration: ServiceConfiguration, folder: Path) -> ServiceConfi
             for replica in configuration.fleet
         ),
     }
-    if anchor(Path(configuration.base)).is_dir():
-        changes["base"] = str(anchor(Path(configuration.base)))
+    base = anchor(Path(configuration.base))
+    if base.is_dir() or not is_hub_id(configuration.base):
+        changes["base"] = str(base)
     if configuration.http.tokens is not None:
         changes["http"] = configuration.http.model_copy(update={"tokens": anchor(configuration.http.tokens)})
     return configuration.model_copy(update=changes)
+
+
+def _overlaps(configuration: ServiceConfiguration) -> list[str]:
+    """A source in the state folder would take in what was just decided, and one in another source would do it twice."""
+    taken = [("state", configuration.state)]
+    problems = []
+    for number, source in enumerate(configuration.sources):
+        for other, path in taken:
+            if source.path == path or path in source.path.parents or source.path in path.parents:
+                problems.append(f"sources.{number}.path: lies in {other}'s folder or holds it; give it one of its own")
+        taken.append((f"sources.{number}", source.path))
+    return problems
