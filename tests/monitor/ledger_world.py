@@ -52,3 +52,11 @@ def change(path: Path, statement: str) -> None:
     connection.execute(statement)
     connection.commit()
     connection.close()
+
+
+def statements(path: Path) -> list[str]:
+    """Everything in a database, as the statements that make it."""
+    connection = sqlite3.connect(path)
+    dump = [*connection.iterdump(), f"user_version {connection.execute('PRAGMA user_version').fetchone()}"]
+    connection.close()
+    return dump

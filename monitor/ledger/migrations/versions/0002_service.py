@@ -5,6 +5,8 @@ from __future__ import annotations
 import sqlalchemy as sa
 from alembic import op
 
+from monitor.ledger.migrations.fill_0002 import fill
+
 revision = "0002"
 down_revision = "0001"
 
@@ -164,6 +166,7 @@ def upgrade() -> None:
     )
     with op.batch_alter_table("measures") as batch_op:
         batch_op.create_index("ix_measures_digest", ["digest", "review_ordinal"], unique=False)
+    fill(op.get_bind())
     for change in ("UPDATE", "DELETE"):
         op.execute(
             f"CREATE TRIGGER audit_refuses_{change.lower()} BEFORE {change} ON audit "
