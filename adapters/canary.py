@@ -1,11 +1,34 @@
-"""What an adapter was seen to do in this process, so that a server can be asked whether it does the same."""
+"""What an adapter was seen to do in this process, so that a server can be asked whether it does the same.
+
+A server proves an adapter by saying what we saw with the adapter, and clearly not what a rival would say: the base
+alone, or the adapter without the part that only pictures reach. Everything here is arithmetic; nothing is asked.
+"""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import TypeAlias
 
 from adapters.prompts import Modality
+
+TOP = 20
+"""Next tokens that are compared; more than a server gives by default (vLLM's ``max_logprobs``)."""
+
+NOISE: Mapping[Modality, float] = {"text": 0.003, "image": 0.01}
+"""How far apart, in total variation, two right implementations may be. Seen on vLLM's CPU build in float32: below
+0.0001 in text; up to 0.0064 in pictures, because some of its kernels attend image tokens causally."""
+TELLING = 2.5
+"""Rivals nearer than this many times the noise cannot be told apart: a rival's answer, shifted by the noise, must not
+come within the noise of the adapter's."""
+CLOSE = 1 / 3
+"""An answer counts as the adapter's within this share of the distance to the rival, or within the noise."""
+FARTHEST = 0.1
+"""And never farther than this, however different the rival is; sums of bfloat16 stay below it."""
+
+NextTokens: TypeAlias = Mapping[str, float]
+"""Log-probability in nats of the most probable next tokens, by the token's id in decimal: ids are one to one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,8 +44,79 @@ class Canary:
     picture: bytes | None
     """The picture as PNG; None for text."""
     base: Mapping[str, float]
-    """Log-probability in nats of the base's most probable next tokens, by the token's text."""
+    """Log-probability in nats of the base's most probable next tokens, by the token's id in decimal."""
     adapter: Mapping[str, float]
     """The same with the adapter attached."""
     distance: float
-    """Total variation distance between the two over these tokens, 0 to 1: how well they can be told apart."""
+    """Total variation distance between the adapter and its rival over these tokens, 0 to 1."""
+    blinded: Mapping[str, float] | None = None
+    """What the adapter says without its pairs outside the language model. Where it is given, it is the rival that the
+    adapter has to be told from; else the base is."""
+
+    @property
+    def rival(self) -> Mapping[str, float]:
+        """What is said where the adapter, or the part of it that this canary is about, is not applied."""
+        return self.base if self.blinded is None else self.blinded
+
+    @property
+    def tells(self) -> bool:
+        """Whether adapter and rival are far enough apart to be told apart at all."""
+        return self.distance > TELLING * NOISE[self.modality]
+
+    @property
+    def about(self) -> str:
+        """Its subject in a few words."""
+        return self.modality if self.blinded is None else "the part that only pictures reach"
+
+
+def apart(one: NextTokens, other: NextTokens) -> float:
+    """Total variation distance over the listed tokens, 0 to 1: a lower bound of that over the whole vocabulary.
+
+    A token that one list lacks is no more probable there than the last of that list.
+    """
+    if not one or not other:
+        return 1.0
+    least_one, least_other = min(one.values()), min(other.values())
+    total = 0.0
+    for token in one.keys() | other.keys():
+        p, q = one.get(token), other.get(token)
+        p = min(least_one, other[token]) if p is None else p
+        q = min(least_other, one[token]) if q is None else q
+        total += abs(math.exp(p) - math.exp(q))
+    return min(1.0, total / 2)
+
+
+def doubt_about_base(canary: Canary, said: NextTokens) -> str:
+    """Say in one line why a server's base is not the base that the canary was drawn from; empty where it is."""
+    if short(canary.base, said):
+        return f"gave {len(said)} of {len(canary.base)} log-probabilities; allow {TOP} (--max-logprobs)"
+    off, allowed = apart(said, canary.base), _allowed(canary.modality, apart(canary.base, canary.adapter))
+    if off <= allowed:
+        return ""
+    return f"its base does not answer as the base here does ({canary.modality}: {off:.3f} apart, {allowed:.3f} allowed)"
+
+
+def doubt_about_adapter(canary: Canary, said: NextTokens) -> str:
+    """Say in one line why a server's answer under an adapter's name is not the adapter's; empty where it is."""
+    if not canary.tells:
+        return f"nothing tells {canary.about} from a server that does not apply it ({canary.distance:.4f} apart)"
+    if short(canary.adapter, said):
+        return f"gave {len(said)} of {len(canary.adapter)} log-probabilities; allow {TOP} (--max-logprobs)"
+    off, allowed = apart(said, canary.adapter), _allowed(canary.modality, canary.distance)
+    if off <= allowed:
+        return ""
+    measured = f"{off:.3f} from the adapter, {allowed:.3f} allowed"
+    if canary.blinded is not None and apart(said, canary.blinded) < off:
+        return f"the part that only pictures reach is not applied ({measured}): see --enable-tower-connector-lora"
+    if apart(said, canary.base) < off:
+        return f"the base answers under the adapter's name ({canary.modality}: {measured})"
+    return f"something else answers under the adapter's name ({canary.modality}: {measured})"
+
+
+def short(expected: NextTokens, said: NextTokens) -> bool:
+    """Whether a server listed fewer tokens than are compared; what it left out could hide any difference."""
+    return len(said) < min(TOP, len(expected))
+
+
+def _allowed(modality: Modality, distance: float) -> float:
+    return max(NOISE[modality], min(CLOSE * distance, FARTHEST))
