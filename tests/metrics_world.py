@@ -56,7 +56,9 @@ def findings(rises: Mapping[str, float], n: int = 100, categories: Sequence[str]
     return made
 
 
-def reviewed(ledger: Ledger, one: Adapter, decision: Decision, results: Sequence[Finding], place: bool = True) -> Review:
+def reviewed(
+    ledger: Ledger, one: Adapter, decision: Decision, results: Sequence[Finding], place: bool = True
+) -> Review:
     """Carry an adapter through a whole review."""
     ledger.registry.arrived(one, "inbox", "declared" if one.parent else None)
     record = ledger.open_review(one, CONTEXT)

@@ -57,15 +57,15 @@ class Exported:
             total = session.scalar(select(func.count()).where(promoted | pending).select_from(AdapterRow)) or 0
             live = select(*columns).where(promoted).order_by(AdapterRow.placed.desc(), AdapterRow.digest).limit(limit)
             found: list[tuple[str, str, str | None, Literal["promoted", "pending"]]] = []
-            found += [(*row, "promoted") for row in session.execute(live).tuples()]
+            found += [(*row, "promoted") for row in session.execute(live)]
             new = select(*columns).where(pending).order_by(AdapterRow.seen.desc(), AdapterRow.digest)
-            found += [(*row, "pending") for row in session.execute(new.limit(limit - len(found))).tuples()]
+            found += [(*row, "pending") for row in session.execute(new.limit(limit - len(found)))]
             said = (
                 select(OverrideRow.digest, OverrideRow.action)
                 .where(OverrideRow.digest.in_([digest for digest, *_ in found]))
                 .order_by(OverrideRow.ordinal)
             )
-            words = dict(session.execute(said).tuples().all())
+            words: dict[str, str] = dict(iter(session.execute(said)))
         shown = [Shown(digest, name, parent, place, words.get(digest, "")) for digest, name, parent, place in found]
         return shown, total - len(shown)
 
