@@ -10,6 +10,7 @@ import hashlib
 import json
 import secrets
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from itertools import islice
 from pathlib import Path
@@ -23,6 +24,7 @@ from adapters.adapter import DIGEST_PREFIX, Adapter
 from guards.judges.interface import Judgement
 from monitor.ledger import audit
 from monitor.ledger.audit import AuditRecord
+from monitor.ledger.audited import Audited
 from monitor.ledger.browse import Browse
 from monitor.ledger.database import Database, LedgerConflict, LedgerUnusable, LedgerUnwritable
 from monitor.ledger.exported import Exported
@@ -31,9 +33,17 @@ from monitor.ledger.overrides import Overrides
 from monitor.ledger.queue import Queue
 from monitor.ledger.record import ReviewRecord, know, load_reviews
 from monitor.ledger.registry import Registry
-from monitor.ledger.service_tables import AdapterRow
+from monitor.ledger.service_tables import AdapterRow, JobRow
 from monitor.ledger.serving import FleetLedger
-from monitor.ledger.tables import AnswerRow, ExaminationRow, JudgementRow, Placement, ReviewRow
+from monitor.ledger.tables import (
+    AnswerRow,
+    ExaminationRow,
+    JudgementRow,
+    Placement,
+    PlacementRow,
+    RemedyRow,
+    ReviewRow,
+)
 from monitor.ledger.values import Values
 from monitor.review import Context, Review
 
@@ -60,6 +70,7 @@ class Ledger:
             LedgerUnusable: the file is missing (when only read), damaged, foreign or newer.
             LedgerUnwritable: the disk is full or fails, or another process holds the file.
         """
+        self.path = path
         self._clock = clock
         self._database = database = Database(path, read_only=read_only)
         self.registry = Registry(database, clock)
@@ -122,6 +133,38 @@ class Ledger:
         with self._database.reading() as session:
             return next(iter(load_reviews(session, ReviewRow.id == review_id)), None)
 
+    def unfinished_placements(self) -> list[tuple[ReviewRecord, str]]:
+        """Return the digests whose placement a killed run left half done, each with its review."""
+        statement = (
+            select(ReviewRow.ordinal, ReviewRow.id, ExaminationRow.digest)
+            .join(ExaminationRow, ExaminationRow.review_ordinal == ReviewRow.ordinal)
+            .join(PlacementRow, PlacementRow.examination_ordinal == ExaminationRow.ordinal)
+            .where(PlacementRow.finished.is_(None))
+            .order_by(PlacementRow.ordinal)
+        )
+        with self._database.reading() as session:
+            return [
+                (ReviewRecord(self._database, ordinal, review, self._clock), digest)
+                for ordinal, review, digest in session.execute(statement)
+            ]
+
+    def made_at(self, digest: str) -> list[Path]:
+        """Return the folders in which remedies wrote a digest; a review that was finished has removed its own."""
+        statement = select(RemedyRow.made_path).where(RemedyRow.made_digest == digest).distinct()
+        with self._database.reading() as session:
+            return [self._database.path.parent.absolute() / made for made in session.scalars(statement) if made]
+
+    def remedies_at_work(self) -> set[str]:
+        """Return the names of the folders below ``remedied/`` that reviews with an open job still need."""
+        statement = (
+            select(RemedyRow.digest, RemedyRow.method)
+            .join(ReviewRow, ReviewRow.ordinal == RemedyRow.review_ordinal)
+            .join(JobRow, JobRow.digest == ReviewRow.digest)
+            .where(ReviewRow.finished.is_(None))
+        )
+        with self._database.reading() as session:
+            return {f"{digest}+{method}" for digest, method in session.execute(statement)}
+
     def last_review_of(self, digest: str) -> Review | None:
         """Return the last finished review that examined a digest, as an arrival or as a mended one."""
         last = select(AdapterRow.review).where(AdapterRow.digest == digest)
@@ -171,6 +214,12 @@ class Ledger:
         """Return the audit records in order, all or those about one digest."""
         with self._database.reading() as session:
             return list(audit.trail(session, subject))
+
+    @contextmanager
+    def audited(self) -> Iterator[Audited]:
+        """One consistent look at the audit trail and the tables that have to agree with it."""
+        with self._database.reading() as session:
+            yield Audited(session)
 
     def audit_head(self) -> AuditRecord | None:
         """Return the last audit record; None while there is none."""

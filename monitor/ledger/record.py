@@ -139,8 +139,8 @@ class ReviewRecord:
     def begin_placement(self, digest: str) -> Place:
         """Record where an adapter is about to be put, and return that. From here on its decision is final.
 
-        It follows from the recorded decision, and from a person's word where one stands; a placement that was begun
-        before stays what it was.
+        It follows from the recorded decision, and from a person's word where one stands. A placement that was begun
+        before, even one that was finished, is begun anew where somebody has said or done otherwise since.
 
         Raises:
             LedgerConflict: nothing was decided.
@@ -151,13 +151,17 @@ class ReviewRecord:
                 raise LedgerConflict(
                     f"review {self.id} has not decided about {digest}; nothing may be placed undecided"
                 )
-            if examination.placement is not None:
-                return examination.placement.place
             decision = Decision.model_validate_json(examination.decision)
             override = standing_override(session, digest)
             place = place_for(decision.outcome, None if override is None else override.action)
-            now = self._clock()
-            session.add(PlacementRow(examination=examination, place=place, begun=now))
+            now, placement = self._clock(), examination.placement
+            if placement is None:
+                session.add(PlacementRow(examination=examination, place=place, begun=now))
+            else:
+                stands = placement.finished is None or session.get_one(AdapterRow, digest).place == place
+                if placement.place == place and stands:
+                    return place
+                placement.place, placement.begun, placement.finished = place, now, None
             audit.append(session, now, "placing", digest, review=self.id, place=place)
             return place
 

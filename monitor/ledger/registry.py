@@ -152,6 +152,18 @@ class Registry:
         with self._database.reading() as session:
             return [known_of(row) for row in session.scalars(statement)]
 
+    def placed_before(self, place: Standing, moment: datetime) -> list[Known]:
+        """Return the adapters that came to a place before a moment, the longest there first."""
+        statement = select(AdapterRow).where(AdapterRow.place == place, AdapterRow.placed < moment)
+        with self._database.reading() as session:
+            return [known_of(row) for row in session.scalars(statement.order_by(AdapterRow.placed))]
+
+    def beginning_with(self, prefix: str, limit: int = 5) -> list[str]:
+        """Return the known digests that begin so."""
+        statement = select(AdapterRow.digest).where(AdapterRow.digest.startswith(prefix, autoescape=True))
+        with self._database.reading() as session:
+            return list(session.scalars(statement.order_by(AdapterRow.digest).limit(limit)))
+
     def counts(self) -> dict[str, int]:
         """Return how many adapters are in each place; ``""`` for those in none yet."""
         with self._database.reading() as session:

@@ -120,14 +120,38 @@ class TestPlacements:
             assert place_of(after) == "promoted"
             assert after.reviews()[0].arrival.place == "promoted"
 
-    def test_a_begun_placement_goes_nowhere_else_whatever_is_said_meanwhile(self, ledger: Ledger) -> None:
+    def test_no_placement_is_finished_that_was_not_begun(self, ledger: Ledger) -> None:
         record = ledger.open_review(ARRIVED, CONTEXT)
         record.record_decision(ARRIVED.digest, PROMOTE)
         with pytest.raises(LedgerConflict, match="never began"):
             record.finish_placement(ARRIVED.digest)
+
+    @pytest.mark.parametrize("finished", [False, True])
+    def test_what_a_person_said_since_decides_where_a_resumed_placement_ends(
+        self, ledger: Ledger, finished: bool
+    ) -> None:
+        record = ledger.open_review(ARRIVED, CONTEXT)
+        record.record_decision(ARRIVED.digest, PROMOTE)
         assert record.begin_placement(ARRIVED.digest) == "promoted"
+        if finished:
+            record.finish_placement(ARRIVED.digest)
         ledger.overrides.add(ARRIVED.digest, "block", "found on a forum", "ann")
+        assert record.begin_placement(ARRIVED.digest) == "quarantined"
+        with pytest.raises(LedgerConflict, match="not finished placing"):
+            record.close()
+        record.finish_placement(ARRIVED.digest)
+        assert record.close().arrival.place == place_of(ledger) == "quarantined"
+
+    def test_a_finished_placement_is_told_anew_where_the_adapter_was_moved_since(self, ledger: Ledger) -> None:
+        record = ledger.open_review(ARRIVED, CONTEXT)
+        record.record_decision(ARRIVED.digest, PROMOTE)
+        record.begin_placement(ARRIVED.digest)
+        record.finish_placement(ARRIVED.digest)
+        ledger.registry.begin_move(ARRIVED.digest, "retired")
+        ledger.registry.finish_move(ARRIVED.digest, "retired")
         assert record.begin_placement(ARRIVED.digest) == "promoted"
+        record.finish_placement(ARRIVED.digest)
+        assert place_of(ledger) == "promoted"
 
     def test_of_each_adapter_its_last_placement_counts(self, ledger: Ledger, clock: Clock) -> None:
         for decision in (PROMOTE, QUARANTINE):
