@@ -24,6 +24,15 @@ ServingState: TypeAlias = Literal["loading", "proving", "serving", "failed", "wi
 
 ReplicaState: TypeAlias = Literal["up", "unreachable"]
 
+BEGUN = "new to the fleet"
+"""Detail of ``loading`` where an adapter's roll-out begins; what the blast-radius limit counts."""
+ROLLING = "proved here, not yet on every replica"
+"""Detail of ``serving`` while a roll-out goes on: a failure elsewhere still takes it back."""
+RETURNING = "back after it was gone here"
+"""Detail of ``loading`` and ``proving`` where it had been in full service: a failure concerns this replica alone."""
+FOREIGN = "another folder was served under its name; restart the server"
+"""Detail of ``withdrawing`` and ``resident`` where caches under the name may be of other weights."""
+
 
 @dataclass(frozen=True, slots=True)
 class Desired:
@@ -46,7 +55,7 @@ class Serving:
     replica: str
     """The replica's URL."""
     digest: str
-    """The adapter."""
+    """The adapter; for one that is none of ours, its name there."""
     state: ServingState
     """How far it is."""
     detail: str
@@ -102,6 +111,10 @@ class FleetMemory(Protocol):
         """Drop everything about a replica that the configuration names no more."""
         ...
 
+    def drop(self, replica: str, digest: str) -> None:
+        """Drop what is recorded of an adapter on a replica, once its absence was recorded."""
+        ...
+
     def rolled_out_since(self, moment: datetime) -> int:
-        """Return how many adapters were begun to be rolled out since then, for the blast-radius limit."""
+        """Return how many adapters were recorded as ``loading`` with the detail ``BEGUN`` since then."""
         ...

@@ -8,9 +8,10 @@ from datetime import UTC, datetime
 
 from pydantic import ConfigDict, TypeAdapter
 from sqlalchemy import delete, func, select, union
+from sqlalchemy.orm import Session
 
 from adapters.canary import Canary
-from adapters.fleet_record import Desired, ReplicaState, ReplicaStatus, Serving, ServingState
+from adapters.fleet_record import BEGUN, Desired, ReplicaState, ReplicaStatus, Serving, ServingState
 from monitor.ledger import audit
 from monitor.ledger.database import Database
 from monitor.ledger.overrides import standing_override
@@ -41,6 +42,7 @@ class FleetLedger:
         self._clock = clock
         self._promoted = database.path.parent.absolute() / "promoted"
         self.keep_versions = keep_versions
+        self._drawn: dict[str, tuple[Canary, ...]] = {}
 
     def aliases(self) -> dict[str, list[str]]:
         """Return, by name, its promoted digests, the newest arrival first: the first is what the name stands for.
@@ -99,20 +101,29 @@ class FleetLedger:
         """Return what every replica should serve, the longest promoted first."""
         with self._database.reading() as session:
             rows = session.execute(
-                select(AdapterRow, CanaryRow.canaries)
+                select(AdapterRow, CanaryRow.digest)
                 .outerjoin(CanaryRow, CanaryRow.digest == AdapterRow.digest)
                 .where(AdapterRow.place == "promoted")
                 .order_by(AdapterRow.placed, AdapterRow.digest)
             )
-            return [
+            desired = [
                 Desired(
                     row.digest,
                     row.name,
                     self._promoted / row.digest,
-                    () if canaries is None else _CANARIES.validate_json(canaries),
+                    () if drawn is None else self._canaries_of(session, row.digest),
                 )
-                for row, canaries in rows
+                for row, drawn in rows
             ]
+        self._drawn = {one.digest: one.canaries for one in desired if one.canaries}
+        return desired
+
+    def _canaries_of(self, session: Session, digest: str) -> tuple[Canary, ...]:
+        """Return an adapter's canaries, read once: they hold pictures, and a fleet asks every few seconds."""
+        if digest not in self._drawn:
+            text = session.scalar(select(CanaryRow.canaries).where(CanaryRow.digest == digest))
+            self._drawn[digest] = () if text is None else _CANARIES.validate_json(text)
+        return self._drawn[digest]
 
     def without_canaries(self) -> list[str]:
         """Return the promoted digests for which no canaries were drawn yet."""
@@ -129,6 +140,7 @@ class FleetLedger:
         """Keep what an adapter will be proved with."""
         with self._database.writing() as session:
             session.merge(CanaryRow(digest=digest, canaries=_CANARIES.dump_json(tuple(canaries)).decode()))
+        self._drawn.pop(digest, None)
 
     def servings(self) -> list[Serving]:
         """Return everything recorded of adapters on replicas."""
@@ -183,12 +195,18 @@ class FleetLedger:
             session.execute(delete(ServingRow).where(ServingRow.replica == replica))
             session.execute(delete(ReplicaRow).where(ReplicaRow.replica == replica))
 
+    def drop(self, replica: str, digest: str) -> None:
+        """Drop what is recorded of an adapter on a replica, once its absence was recorded."""
+        with self._database.writing() as session:
+            session.execute(delete(ServingRow).where(ServingRow.replica == replica, ServingRow.digest == digest))
+
     def rolled_out_since(self, moment: datetime) -> int:
         """Return how many adapters were begun to be rolled out since then, for the blast-radius limit."""
         begun = select(func.count(func.distinct(AuditRow.subject))).where(
             AuditRow.kind == "served",
             AuditRow.at >= audit.moment(moment),
             AuditRow.payload.contains('"state":"loading"'),
+            AuditRow.payload.contains(f'"detail":"{BEGUN}"'),
         )
         with self._database.reading() as session:
             return int(session.scalar(begun) or 0)
