@@ -57,6 +57,14 @@ class Named:
     """How often something arrived under it."""
 
 
+_DECIDED = (
+    select(ExaminationRow, ReviewRow, PlacementRow)
+    .join(ReviewRow, ReviewRow.ordinal == ExaminationRow.review_ordinal)
+    .outerjoin(PlacementRow, PlacementRow.examination_ordinal == ExaminationRow.ordinal)
+    .where(ExaminationRow.decision.is_not(None))
+)
+
+
 class Browse:
     """Pages of one ledger. Everything is bounded by ``limit``."""
 
@@ -65,18 +73,22 @@ class Browse:
 
     def decisions(self, limit: int, digest: str | None = None) -> list[Decided]:
         """Return the last decisions, of all adapters or of one, the newest first."""
-        statement = (
-            select(ExaminationRow, ReviewRow, PlacementRow)
-            .join(ReviewRow, ReviewRow.ordinal == ExaminationRow.review_ordinal)
-            .outerjoin(PlacementRow, PlacementRow.examination_ordinal == ExaminationRow.ordinal)
-            .where(ExaminationRow.decision.is_not(None))
-            .order_by(ExaminationRow.ordinal.desc())
-            .limit(limit)
-        )
+        statement = _DECIDED.order_by(ExaminationRow.ordinal.desc()).limit(limit)
         if digest is not None:
             statement = statement.where(ExaminationRow.digest == digest)
         with self._database.reading() as session:
             return [_decided(*row) for row in session.execute(statement)]
+
+    def last_decisions(self, digests: Sequence[str]) -> dict[str, Decided]:
+        """Return the last decision about each of these digests (at most 500)."""
+        last = (
+            select(func.max(ExaminationRow.ordinal))
+            .where(ExaminationRow.digest.in_(list(digests)[:500]), ExaminationRow.decision.is_not(None))
+            .group_by(ExaminationRow.digest)
+        )
+        with self._database.reading() as session:
+            rows = session.execute(_DECIDED.where(ExaminationRow.ordinal.in_(last)))
+            return {decided.digest: decided for decided in (_decided(*row) for row in rows)}
 
     def adapters(
         self, limit: int, offset: int = 0, *, place: Standing | None = None, text: str | None = None
@@ -180,23 +192,25 @@ class Browse:
             return [(digest, rows.get(digest), servings[digest]) for digest in digests]
 
     def serving_counts(self) -> dict[str, dict[str, int]]:
-        """Return, by replica, how many adapters are in each state, and how many promoted ones serve as ``desired``."""
+        """Return, by replica, how many adapters are in each state.
+
+        Beside the states: ``desired`` are the promoted ones that serve, ``foreign`` those that are not promoted and
+        not proved absent.
+        """
+        promoted = func.coalesce(AdapterRow.place == "promoted", False)
+        statement = (
+            select(ServingRow.replica, ServingRow.state, promoted, func.count())
+            .join(AdapterRow, AdapterRow.digest == ServingRow.digest, isouter=True)
+            .group_by(ServingRow.replica, ServingRow.state, promoted)
+        )
         counts: dict[str, dict[str, int]] = {}
-        states = select(ServingRow.replica, ServingRow.state, func.count()).group_by(
-            ServingRow.replica, ServingRow.state
-        )
-        desired = (
-            select(ServingRow.replica, func.count())
-            .join(AdapterRow, AdapterRow.digest == ServingRow.digest)
-            .where(AdapterRow.place == "promoted", ServingRow.state == "serving")
-            .group_by(ServingRow.replica)
-        )
         with self._database.reading() as session:
-            for replica, state, count in session.execute(states):
-                counts.setdefault(replica, {"desired": 0})[state] = count
-            for replica, count in session.execute(desired):
-                counts[replica]["desired"] = count
-            return counts
+            for replica, state, wanted, number in session.execute(statement):
+                of_replica = counts.setdefault(replica, {"desired": 0, "foreign": 0})
+                of_replica[state] = of_replica.get(state, 0) + number
+                of_replica["desired"] += number if wanted and state == "serving" else 0
+                of_replica["foreign"] += number if not wanted and state != "absent" else 0
+        return counts
 
 
 def _rows(session: Session, digests: Sequence[str]) -> list[AdapterRow]:

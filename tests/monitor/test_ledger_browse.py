@@ -54,6 +54,17 @@ def test_decisions_come_newest_first_and_no_more_than_asked_for(ledger: Ledger) 
     assert [decided.place for decided in last] == ["held", "promoted", "promoted"]
 
 
+def test_of_each_adapter_the_last_decision_is_found(ledger: Ledger) -> None:
+    settle(ledger, adapter(1), "promote")
+    settle(ledger, adapter(2), "hold")
+    settle(ledger, adapter(1), "quarantine")
+    last = ledger.browse.last_decisions([digest(1), digest(2), digest(3)])
+    assert {key: decided.decision.verdict for key, decided in last.items()} == {
+        digest(1): "unsafe",
+        digest(2): "inconclusive",
+    }
+
+
 def test_an_undecided_examination_is_no_decision(ledger: Ledger) -> None:
     ledger.open_review(adapter(1), CONTEXT)
     assert ledger.browse.decisions(5) == []
@@ -109,7 +120,7 @@ def test_what_differs_from_what_is_desired_is_shown_first(ledger: Ledger) -> Non
     rollout = ledger.browse.rollout(4)
     assert [row[0] for row in rollout] == [digest(0), digest(1), digest(5), digest(4)]
     assert [serving.state for serving in rollout[1][2]] == ["serving", "failed"]
-    assert ledger.browse.serving_counts()["http://two"] == {"desired": 0, "failed": 1, "resident": 1}
+    assert ledger.browse.serving_counts()["http://two"] == {"desired": 0, "foreign": 1, "failed": 1, "resident": 1}
 
 
 def test_what_nobody_made_known_is_shown_without_a_name(ledger: Ledger) -> None:
