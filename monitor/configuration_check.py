@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ipaddress
 import os
 from collections.abc import Iterator
 from pathlib import Path
@@ -11,6 +10,7 @@ from guards.errors import GuardError
 from guards.suites.battery_jsonl import load_suite
 from monitor.configuration import ConfigurationError, ServiceConfiguration, VllmSettings, is_hub_id, load_configuration
 from monitor.configuration_reading import ENVIRONMENT_PREFIX, NESTED
+from monitor.exit_codes import UsageError
 from monitor.state import StateFolder
 from policies.policy import LocalJudge, OpenAIJudge, Policy, PolicyError, load_policy
 
@@ -134,7 +134,7 @@ def _check_replica(place: str, replica: VllmSettings, configuration: ServiceConf
             f"{place}.token_env: the environment has no {replica.token_env}; set it for the service"
         )
     if replica.token_file:
-        remarks.problems += _secret_file(f"{place}.token_file", replica.token_file, "put the token into it")
+        remarks.problems += _secret_file(f"{place}.token_file", replica.token_file)
     if replica.promoted is None:
         return
     folders = StateFolder(configuration.state)
@@ -149,35 +149,26 @@ def _check_replica(place: str, replica: VllmSettings, configuration: ServiceConf
         )
 
 
-def _secret_file(place: str, path: Path, remedy: str) -> Iterator[str]:
+def _secret_file(place: str, path: Path) -> Iterator[str]:
     """Problems with a file that holds a secret; what it holds is not shown."""
     try:
         empty = not path.read_bytes().strip()
     except OSError as error:
-        yield f"{place}: {path}: {error.strerror or 'cannot be read'}; {remedy}, readable by the service's user"
+        yield f"{place}: {path}: {error.strerror or 'cannot be read'}; let the service's user read it"
     else:
         if empty:
-            yield f"{place}: {path} is empty; {remedy}"
+            yield f"{place}: {path} is empty; put the token into it"
 
 
 def _check_http(configuration: ServiceConfiguration, remarks: _Remarks) -> None:
-    http = configuration.http
-    if http.tokens is not None:
-        make = f"make one with 'alignwatch token {http.tokens} --name …'"
-        remarks.problems += _secret_file("http.tokens", http.tokens, make)
-    elif not _loopback(http.host):
-        remarks.notes.append(
-            f"http.host: {http.host} is not loopback, and http.tokens is not set: nobody can read the page"
-        )
-    if not http.open_metrics and http.tokens is None:
-        remarks.notes.append("http.open_metrics: is off, and http.tokens is not set: no scrape can be let in")
+    from monitor.web.access import open_tokens  # what it imports takes a while
 
-
-def _loopback(host: str) -> bool:
     try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"
+        open_tokens(configuration.http)
+    except UsageError as error:
+        remarks.problems.append(f"http.tokens: {error}")
+    if not configuration.http.open_metrics and configuration.http.tokens is None:
+        remarks.notes.append("http.open_metrics: is off, and http.tokens is not set: no scrape can be let in")
 
 
 def _idle_variables(configuration: ServiceConfiguration, policy: Policy | None) -> Iterator[str]:

@@ -19,6 +19,7 @@ from pydantic_core import PydanticUndefined
 
 from monitor.configuration import ConfigurationError, ServiceConfiguration, load_configuration
 from monitor.configuration_check import check_configuration
+from monitor.web.tokens import create_token
 
 DOCS = Path(__file__).parents[2] / "docs"
 MINIMAL = """
@@ -410,10 +411,18 @@ def test_a_hub_id_that_is_not_cached_is_a_problem_only_where_it_cannot_be_fetche
     assert remarks[1 - weight] == []
 
 
-def test_listening_for_everybody_without_tokens_is_a_note(sound: Path) -> None:
-    problems, notes = check_configuration(_write(sound, MINIMAL.replace("127.0.0.1", "0.0.0.0")))
-    assert problems == []
-    assert "nobody can read the page" in notes[0]
+def test_listening_for_everybody_takes_tokens_that_can_be_used(sound: Path) -> None:
+    text = MINIMAL.replace("127.0.0.1, port", "0.0.0.0, port")
+    (problem,) = check_configuration(_write(sound, text))[0]
+    assert problem.startswith("http.tokens: ")
+    text = text.replace("port: 9464", "port: 9464, tokens: tokens")
+    assert len(check_configuration(_write(sound, text))[0]) == 1
+    token = create_token(sound / "tokens", "me", "read")
+    assert check_configuration(_write(sound, text)) == ([], [])
+    (sound / "tokens").chmod(0o666)
+    (problem,) = check_configuration(_write(sound, text))[0]
+    assert "chmod 600" in problem
+    assert token not in problem
 
 
 def test_the_check_and_the_settings_load_no_model_library() -> None:
