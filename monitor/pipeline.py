@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 import time
 from collections.abc import Iterable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Protocol
 
@@ -14,6 +15,7 @@ from adapters.intake import place as publish
 from guards.errors import Permanent
 from guards.interface import Guard, Remedy
 from monitor.ledger import Ledger, ReviewRecord
+from monitor.lineage import trace_parent
 from monitor.review import Context, Place, RemedyFailure, Review
 from monitor.state import StateFolder
 from policies.decide import Decision, decide, is_mendable, is_settled
@@ -44,15 +46,17 @@ class Tools(Protocol):
 
 
 def receive(arrival: Path, ledger: Ledger, state: StateFolder, *, source: str, name: str | None = None) -> Adapter:
-    """Stage an arrival under its digest, and record that it came.
+    """Stage an arrival under its digest, and record that it came, with its parent; a guessed one is not returned.
 
     Raises:
         NotAnAdapter: there is no adapter at ``arrival``.
-        AdapterError: it is still being written, too large, or holds what cannot be copied.
+        StillWritten: it changed meanwhile; try again later.
+        AdapterError: it is too large, or holds what cannot be copied.
     """
     adapter = stage(arrival, state.staging, name)
-    ledger.registry.arrived(adapter, source, "declared" if adapter.parent else None)
-    return adapter
+    traced, parent_source = trace_parent(adapter, ledger)
+    ledger.registry.arrived(traced, source, parent_source)
+    return replace(traced, parent=None) if parent_source == "guessed" else traced
 
 
 def review_adapter(adapter: Adapter, tools: Tools, ledger: Ledger, state: StateFolder) -> Review:
