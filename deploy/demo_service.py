@@ -120,7 +120,7 @@ def _end(page: str, name: str) -> str | None:
     """Where an adapter ended: promoted, remedied (a mended version was promoted), or quarantined; None while open."""
     if _get(f"{page}/api/queue")["jobs"]:
         return None
-    adapters = _get(f"{page}/api/adapters")["adapters"]
+    adapters = _get(f"{page}/api/adapters")["items"]
     places = {adapter["name"]: adapter["place"] for adapter in adapters}
     if places.get(name) is None:
         return None

@@ -79,7 +79,7 @@ class Service:
 
     def places(self) -> dict[str, str | None]:
         """Where every adapter is, by name."""
-        return {adapter["name"]: adapter["place"] for adapter in self.get("/api/adapters")["adapters"]}
+        return {adapter["name"]: adapter["place"] for adapter in self.get("/api/adapters")["items"]}
 
     def stop(self, number: int = signal.SIGTERM, seconds: float = 20) -> int:
         self.process.send_signal(number)
