@@ -47,13 +47,13 @@ class Audited:
             .where(PlacementRow.finished.is_not(None))
             .order_by(PlacementRow.ordinal)
         )
-        yield from self._session.execute(placed).tuples()
+        yield from self._session.execute(placed)
 
     def places(self) -> Iterator[tuple[str, str | None]]:
         """Yield every adapter and where it is now."""
-        yield from self._session.execute(select(AdapterRow.digest, AdapterRow.place)).tuples()
+        yield from self._session.execute(select(AdapterRow.digest, AdapterRow.place))
 
     def words(self) -> Iterator[tuple[int, str, str, str, str]]:
         """Yield every person's word: its number, the digest, the action, the reason, and who said it."""
         said = select(OverrideRow.ordinal, OverrideRow.digest, OverrideRow.action, OverrideRow.reason, OverrideRow.who)
-        yield from self._session.execute(said.order_by(OverrideRow.ordinal)).tuples()
+        yield from self._session.execute(said.order_by(OverrideRow.ordinal))

@@ -85,7 +85,7 @@ class FleetLedger:
         newest: dict[str, datetime] = {}
         with self._database.reading() as session:
             promoted = select(AdapterRow.digest, AdapterRow.placed).where(AdapterRow.place == "promoted")
-            placed = dict(session.execute(promoted).tuples().all())
+            placed = {digest: at for digest, at in session.execute(promoted) if at is not None}
             released = {
                 digest: row.at
                 for digest in left
