@@ -151,7 +151,7 @@ class Rollout:
         if not view.shows(wanted):
             return "it vanished while it was being proved"
         if book.state(view.url, wanted.digest) != "serving":
-            book.note(view.url, wanted.digest, "serving", ROLLING)
+            book.note(view.url, wanted.digest, "serving", "" if mark == RETURNING else ROLLING)
         self._proved[view.url, wanted.digest] = (boot, self._clock())
         return ""
 
