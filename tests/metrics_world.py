@@ -127,6 +127,7 @@ def _count(ledger: Ledger) -> None:
     values.count("review_failures_total", kind="retryable")
     values.set("source_last_success_timestamp_seconds", 1_795_262_400, source="inbox")
     values.set("source_waiting", 1, source="inbox")
+    values.set("source_longest_wait_seconds", 12, source="inbox")
     values.count("source_refused_total", 2, source="inbox")
     values.set("audit_chain_whole", 1)
     values.set("heartbeat_timestamp_seconds", 1_795_262_400)

@@ -184,8 +184,10 @@ def _reviews(board: dashboard.Dashboard) -> None:
               (f"sum by (remedy) (increase(alignwatch_remedies_total{{{AT}}}{_RATE}))", "{{remedy}}"),
               (f"sum by (remedy) (increase(alignwatch_remedy_failures_total{{{AT}}}{_RATE}))", "{{remedy}} failed"),
               (f"sum(increase(alignwatch_quarantined_after_remedy_total{{{AT}}}{_RATE}))", "all in vain")),
-        graph("Sources", "How long ago each was looked at without trouble", "s",
-              (f"time() - alignwatch_source_last_success_timestamp_seconds{{{AT}}}", "{{source}}")),
+        graph("Sources", "How long ago each was looked at without trouble, and how long the slowest arrival there has "
+              "been waiting to settle", "s",
+              (f"time() - alignwatch_source_last_success_timestamp_seconds{{{AT}}}", "{{source}}"),
+              (f"alignwatch_source_longest_wait_seconds{{{AT}}}", "{{source}}, slowest arrival")),
         graph("Arrivals", "Those that are not settled yet, and those refused in each interval", "none",
               (f"alignwatch_source_waiting{{{AT}}}", "{{source}} waiting"),
               (f"increase(alignwatch_source_refused_total{{{AT}}}{_RATE})", "{{source}} refused")),

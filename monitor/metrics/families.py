@@ -90,6 +90,8 @@ FAMILIES: Mapping[str, Family] = {
         Family("source_last_success_timestamp_seconds", "gauge", "When a source was last looked at without trouble, "
                "seconds since 1970", ("source",)),
         Family("source_waiting", "gauge", "Arrivals at a source that are not settled yet", ("source",)),
+        Family("source_longest_wait_seconds", "gauge", "How long the slowest of those arrivals has been waiting",
+               ("source",)),
         Family("source_refused_total", "counter", "Arrivals at a source that could not be taken in", ("source",)),
         Family("fleet_replica_up", "gauge", "1 where the server answered when it was last asked", ("replica",)),
         Family("fleet_differs", "gauge", "1 where the server does not hold what it should, or could not be asked",

@@ -161,7 +161,11 @@ def _without_password(url: str) -> str:
 
 def values(ledger: Ledger, _settings: MetricsSettings, _now: datetime) -> Iterator[Sample]:
     """Tell the counters and gauges that are kept as they are; names that this version does not know are left out."""
-    for kept in ledger.values.all():
+    everything = ledger.values.all()
+    for kept in everything:  # what a source never refused is 0, so that the first refusal is an increase already
+        if kept.name == "source_last_success_timestamp_seconds":
+            yield Sample("source_refused_total", 0, kept.labels)
+    for kept in everything:
         name, part = kept.name, ""
         for ending in ("_bucket", "_sum"):
             base = kept.name.removesuffix(ending)

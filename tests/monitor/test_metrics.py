@@ -94,6 +94,13 @@ def test_what_an_alert_waits_for_is_at_zero_before_it_first_happens(ledger: Ledg
     assert found["queue_oldest_age_seconds"][of()] == 0
 
 
+def test_a_source_that_never_refused_anything_says_so(ledger: Ledger) -> None:
+    ledger.values.set("source_last_success_timestamp_seconds", 1, source="inbox")
+    assert scraped(ledger)["source_refused_total"] == {of(source="inbox"): 0}
+    ledger.values.count("source_refused_total", source="inbox")
+    assert scraped(ledger)["source_refused_total"] == {of(source="inbox"): 1}
+
+
 def test_a_deployed_adapter_shows_its_rise_with_interval_and_n(ledger: Ledger) -> None:
     fill(ledger)
     found = scraped(ledger)
