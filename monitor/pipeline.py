@@ -141,3 +141,4 @@ def put(adapter: Adapter, place: Place, state: StateFolder) -> None:
         # What is held waits where no server can reach it, beside what is quarantined.
         withdraw(adapter.digest, state.promoted)
         publish(adapter, state.quarantine, PRIVATE)
+    withdraw(adapter.digest, state.retired)
