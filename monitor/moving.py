@@ -61,7 +61,6 @@ def carry(known: Known, home: Path, place: Place, state: StateFolder) -> None:
                 raise AdapterError(f"{home} holds {staged.digest}")
             adapter = Adapter(staged.path, known.digest, known.name, known.parent)
         put(adapter, place, state)
-        withdraw(known.digest, state.retired)
         return
     for folder in (state.promoted, state.retired):
         move_out(known.digest, folder, state.quarantine)
