@@ -179,7 +179,7 @@ class FolderSource:
         if state is not None:
             result.waiting.append(Waiting(key, *state, now - pending.first))
             return
-        name = key if path else self.label
+        name = storable(path) if path else self.label
         result.settled.append(Arrival(self.path / path, key, name, signature, pending.missing))
 
     def _unsettled(self, path: str, pending: _Pending, quiet: float, now: float) -> tuple[WaitingKind, str] | None:
@@ -212,11 +212,8 @@ class FolderSource:
 
 def _key(path: str) -> str:
     """Name a path in records. One that is not UTF-8 begins with a slash, which no relative path does."""
-    try:
-        path.encode()
-    except UnicodeEncodeError:
-        return "/" + path.replace("\\", "\\\\").encode("utf-8", "backslashreplace").decode()
-    return path or "."
+    shown = storable(path)
+    return (path or ".") if shown == path else "/" + storable(path.replace("\\", "\\\\"))
 
 
 def _is_below(path: str, folders: tuple[str, ...]) -> bool:

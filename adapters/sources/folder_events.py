@@ -16,8 +16,8 @@ _TRY_AGAIN_ROUNDS = 240
 def folder_events(folder: Path, stop: threading.Event, seconds: float) -> Iterator[set[str] | None]:
     """Yield, at least every so many seconds, the names in ``folder`` below which something was touched.
 
-    Yields None whenever watching has just begun, so that nothing said before is to be relied on. A folder that does
-    not exist, is replaced, or lies where no events come from, is waited for.
+    Yields None where the whole folder has to be looked at: watching has just begun, or the folder came, went or was
+    replaced.
     """
     while not stop.is_set():
         identity = _identity(folder)
@@ -26,9 +26,10 @@ def folder_events(folder: Path, stop: threading.Event, seconds: float) -> Iterat
         for _ in range(_TRY_AGAIN_ROUNDS):
             if stop.wait(seconds):
                 return
-            yield set()
-            if _identity(folder) not in (None, identity):
+            if _identity(folder) != identity:
+                yield None
                 break
+            yield set()
 
 
 def _watched(

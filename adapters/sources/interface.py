@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import re
 import threading
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal, Protocol, TypeAlias
+
+_SURROGATES = re.compile("[\ud800-\udfff]")
+"""What Python makes of bytes in file names that are not UTF-8."""
 
 WaitingKind: TypeAlias = Literal["changing", "incomplete", "postponed"]
 
@@ -89,4 +93,4 @@ class Source(Protocol):
 
 def storable(text: str) -> str:
     """Return text that every database and log can hold: bytes that are not UTF-8 become visible escapes."""
-    return text if text.isascii() else text.encode("utf-8", "backslashreplace").decode()
+    return _SURROGATES.sub(lambda found: f"\\x{ord(found.group()) & 0xFF:02x}", text)
