@@ -39,6 +39,13 @@ def serve(configuration: Config) -> None:
     **Signals:** SIGTERM ends it within ten seconds and nothing is lost; SIGHUP reads configuration and policy again.
     **Exit codes:** 0 told to end · 2 configuration · 4 infrastructure.
     """
+    from monitor.configuration import ConfigurationError
+    from monitor.configuration_check import check_configuration
+
+    problems, _notes = check_configuration(configuration)  # before torch is loaded, which takes seconds
+    if problems:
+        raise ConfigurationError(configuration, problems)
+
     from monitor.daemon import serve as run
 
     raise typer.Exit(run(configuration))

@@ -118,7 +118,7 @@ def write_configuration(
 def running_service(folder: Path, *, ready: bool = True) -> Iterator[Service]:
     """Start ``alignwatch serve`` on a configuration written before; it is gone afterwards, whatever happens."""
     environment = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONUNBUFFERED": "1"}
-    with (folder / "service.log").open("ab") as log:
+    with (folder / "service.log").open("wb") as log:
         process = subprocess.Popen(
             [sys.executable, "-m", "monitor.cli", "serve", "--config", str(folder / "alignwatch.yaml")],
             stdout=log,
