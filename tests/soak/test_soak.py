@@ -135,7 +135,7 @@ def test_memory_descriptors_and_series_stay_flat_however_many_adapters_come(
                 pass
             retire_superseded(ledger, state)
             remove_expired(ledger, state, retention, clock())
-            queue_stale(ledger, under, timedelta(days=30))
+            queue_stale(ledger, under, timedelta(days=3), clock())
             if number % (ADAPTERS // 10) == ADAPTERS // 10 - 1:
                 seen.append(footprint(metrics_text(ledger, settings), number + 1, state))
         assert ledger.queue.jobs() == []
