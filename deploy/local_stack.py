@@ -151,6 +151,8 @@ def prometheus(
         f"--config.file={folder / 'prometheus.yml'}",
         f"--storage.tsdb.path={folder / 'prometheus'}",
         f"--web.listen-address=127.0.0.1:{port}",
+        # What fires before Prometheus has looked for its Alertmanager is sent to nobody, and else again in a minute.
+        "--rules.alert.resend-delay=5s",
     ]
     with running(command, folder / "prometheus.log") as process:
         yield until_ready(f"http://127.0.0.1:{port}", process, folder / "prometheus.log")
