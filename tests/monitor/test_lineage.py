@@ -109,6 +109,13 @@ def test_bytes_that_come_back_under_their_name_get_no_parent_among_their_childre
     assert parents(ledger, 1, 2, 3) == [(None, None), (digest(1), "guessed"), (digest(2), "guessed")]
 
 
+def test_known_bytes_that_come_under_another_name_get_no_guessed_parent(ledger: Ledger) -> None:
+    arrive(ledger, 1, name="mine")
+    arrive(ledger, 2, name="yours")
+    assert arrive(ledger, 1, name="yours") is None
+    assert parents(ledger, 1) == [(None, None)]
+
+
 def test_an_adapter_that_declares_itself_or_its_child_to_be_its_parent_is_not_believed(ledger: Ledger) -> None:
     assert arrive(ledger, 1, name="a", parent=1) is None
     assert arrive(ledger, 2, name="b", parent=3) == "declared"
