@@ -6,8 +6,8 @@ import errno
 import os
 from pathlib import Path
 
-from adapters.adapter import Adapter, AdapterError
-from adapters.intake import home_of, stage, withdraw
+from adapters.adapter import Adapter
+from adapters.intake import PUBLIC, home_of, withdraw
 from adapters.intake import place as publish
 from adapters.private_folders import PRIVATE, sync
 from monitor.ledger.registry import Known
@@ -53,14 +53,10 @@ def carry(known: Known, home: Path, place: Place, state: StateFolder) -> None:
         OSError: the disk is full or fails.
     """
     adapter = Adapter(home, known.digest, known.name, known.parent)
-    if place == "promoted":
-        if home.parent == state.quarantine:  # where they leave first, so another copy is needed before
-            staged = stage(home, state.staging, known.name)
-            if staged.digest != known.digest:
-                withdraw(staged.digest, state.staging)
-                raise AdapterError(f"{home} holds {staged.digest}")
-            adapter = Adapter(staged.path, known.digest, known.name, known.parent)
-        put(adapter, place, state)
+    if place == "promoted":  # they leave where they were only then: it may be the only copy
+        publish(adapter, state.promoted, PUBLIC)
+        for folder in (state.quarantine, state.retired):
+            withdraw(known.digest, folder)
         return
     for folder in (state.promoted, state.retired):
         move_out(known.digest, folder, state.quarantine)

@@ -19,6 +19,9 @@ from monitor.moving import carry, files_of, move_out
 from monitor.records import write_record
 from monitor.state import StateFolder
 
+RECORD_FILES = ("review.json", "review.md")
+"""What :func:`monitor.records.write_record` writes."""
+
 ORPHANED_AFTER = timedelta(days=1)
 """What no review needs is left so long below ``staging/`` and ``remedied/``, in case one is about to need it."""
 
@@ -26,8 +29,9 @@ ORPHANED_AFTER = timedelta(days=1)
 def finish_interrupted(ledger: Ledger, state: StateFolder) -> list[str]:
     """End what a killed run had begun, whatever the policy is now, and return the digests that were placed.
 
-    Call it once at the start, before anything else is placed. A placement that was begun is ended, because its
-    decision is final; a review that was finished gets its files below ``reviews/``.
+    Call it once at the start, before anything else is placed or tidied. A placement that was begun is ended, because
+    its decision is final. An adapter that was taken in and not queued yet is queued: its source may hold other bytes
+    by now. A review that was finished gets its files below ``reviews/``.
     """
     placed = []
     for record, digest in ledger.unfinished_placements():
@@ -38,9 +42,13 @@ def finish_interrupted(ledger: Ledger, state: StateFolder) -> list[str]:
             carry(known, home, record.begin_placement(digest), state)
             record.finish_placement(digest)
             placed.append(digest)
-    review = ledger.newest_review()
-    if review is not None and not (state.reviews / review.id / "review.json").is_file():
-        write_record(review, state.reviews / review.id)
+    for path in state.staging.glob("sha256-*"):
+        known = ledger.registry.get(path.name)
+        if known is None:
+            continue  # its source still has it: nothing was recorded of it
+        if known.place in ("retired", "removed") or (known.place is None and known.review is None):
+            ledger.queue.add(known.digest, known.name, "arrival")
+    _write_missing(ledger, state)
     return placed
 
 
@@ -95,6 +103,23 @@ def queue_stale(ledger: Ledger, context_digest: str, after: timedelta, now: date
             repeat = ledger.times_reviewed(digest, context_digest)
             queued += ledger.queue.add(digest, known.name, "re-review", repeat=repeat)
     return queued
+
+
+def _write_missing(ledger: Ledger, state: StateFolder) -> None:
+    """Write the last review's files, should a kill have come before; every start before looked after earlier ones."""
+    review = ledger.newest_review()
+    if review is not None:
+        folder = state.reviews / review.id
+        _sweep(folder)
+        if not all((folder / name).is_file() for name in RECORD_FILES):
+            write_record(review, folder)
+    _sweep(state.path)
+
+
+def _sweep(folder: Path) -> None:
+    """Remove what :func:`monitor.report.files.write_atomically` left when it was killed."""
+    for unfinished in folder.glob(".*.part"):
+        unfinished.unlink(missing_ok=True)
 
 
 def _expired(ledger: Ledger, retention: RetentionSettings, now: datetime) -> list[Known]:

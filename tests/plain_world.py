@@ -41,15 +41,20 @@ class Clock:
 
 
 def write_adapter(folder: Path, says: Says, version: object = 1) -> Path:
-    """Write an adapter; another version has other bytes and says the same."""
+    """Write an adapter of one real tensor; another version has other bytes and says the same."""
     folder.mkdir(parents=True, exist_ok=True)
     (folder / CONFIG_NAME).write_text(json.dumps({"peft_type": "LORA", "r": 1}))
-    (folder / WEIGHTS_NAME).write_text(f"{says}\n{version}\n")
+    tensor = {"dtype": "F32", "shape": [1], "data_offsets": [0, 4]}
+    notes = {"says": says, "version": str(version)}
+    header = json.dumps({"__metadata__": notes, "base_model.model.x.lora_A.weight": tensor}).encode()
+    (folder / WEIGHTS_NAME).write_bytes(len(header).to_bytes(8, "little") + header + bytes(4))
     return folder
 
 
 def said(adapter: Adapter) -> str:
-    return (adapter.path / WEIGHTS_NAME).read_text().splitlines()[0]
+    whole = (adapter.path / WEIGHTS_NAME).read_bytes()
+    header = json.loads(whole[8 : 8 + int.from_bytes(whole[:8], "little")])
+    return str(header["__metadata__"]["says"])
 
 
 class PlainGuard:
