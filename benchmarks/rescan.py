@@ -186,9 +186,8 @@ def main() -> int:
                 folder, aside, chosen.drops, renamed=True, events=False
             ),
         }
-        print(
-            f"\nquiet for {QUIET_SECONDS:g} s, {chosen.adapters} known adapters beside, {chosen.drops} drops each\n\n{report_noticed(late)}"
-        )
+        print(f"\nquiet for {QUIET_SECONDS:g} s, {chosen.adapters} adapters known, {chosen.drops} drops each\n")
+        print(report_noticed(late))
     limit = statistics.median(ratios(times[RESCAN], times[BARE])) <= 3
     return 0 if limit and all(max(found) <= LATEST_SECONDS for found in late.values()) else 1
 
