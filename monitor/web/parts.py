@@ -42,7 +42,7 @@ def _queue(ledger: Ledger) -> dict[str, Any]:
 
 
 def _decisions(ledger: Ledger) -> dict[str, Any]:
-    decided = ledger.browse.decisions(12)
+    decided = ledger.browse.decisions(10)
     digests = list({one.digest for one in decided})
     rises: dict[str, dict[str, Any]] = {digest: {} for digest in digests}
     for point in ledger.measures.latest(digests):

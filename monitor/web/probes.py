@@ -31,15 +31,16 @@ class Readiness(BaseModel):
     """Why not, a line a cause."""
 
 
-@router.api_route("/healthz", methods=["GET", "HEAD"], response_model=Alive, operation_id="healthz")
+@router.head("/healthz", include_in_schema=False)
+@router.get("/healthz", response_model=Alive, operation_id="healthz")
 def healthz() -> Alive:
     """Say that the process is alive. It says nothing about whether it can work: see ``/readyz``."""
     return Alive()
 
 
-@router.api_route(
+@router.head("/readyz", include_in_schema=False)
+@router.get(
     "/readyz",
-    methods=["GET", "HEAD"],
     response_model=Readiness,
     responses={503: {"model": Readiness, "description": "Not ready, with the reasons."}},
     operation_id="readyz",

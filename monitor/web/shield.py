@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import traceback
 from collections.abc import Callable
 from typing import Final
 
@@ -57,7 +58,7 @@ class Shield:
         except Exception as error:
             problem = _problem(error, scope["path"])
             if begun:  # half an answer cannot be turned into another; the connection ends, and the client sees that
-                raise
+                return
             await self._answer(scope["path"], problem)(scope, receive, guarded)
 
 
@@ -69,5 +70,7 @@ def _problem(error: Exception, path: str) -> Problem:
             cause, _, step = str(error).rpartition("; ")
             return Problem(503, cause or str(error), step or "look at the service's log")
         case _:
-            log.error("a request failed", path=path[:200], exc_info=error)
+            # As text, because a log that draws exceptions may draw what variables hold, and one may hold a token.
+            trace = "".join(traceback.format_exception(error))
+            log.error("a request failed", path=path[:200], cause=repr(error), trace=trace)
             return Problem(500, "this is a fault of Alignwatch", "report it with what the service's log says")

@@ -13,6 +13,7 @@ from monitor.ledger.measures import Measured
 from monitor.ledger.overrides import Override
 from monitor.ledger.queue import Job
 from monitor.ledger.registry import Known
+from monitor.report.words import short_digest
 from monitor.web.problems import Problem
 from monitor.web.schemas import Status
 
@@ -124,7 +125,7 @@ def adapter_or_problem(ledger: Ledger, digest: str) -> Known:
     known = ledger.registry.get(digest)
     if known is None:
         raise Problem(
-            404, f"no adapter with digest {digest[:80]} ever arrived here", "see /api/adapters for those that did"
+            404, f"no adapter {short_digest(digest)} ever arrived here", "see /api/adapters for those that did"
         )
     return known
 
