@@ -71,7 +71,7 @@ def test_everything_else_is_pinned_within_what_the_project_allows() -> None:
         name = canonicalize_name(requirement.name)
         if name != "torch":
             assert requirement.specifier.contains(pins[name]), name
-    assert "torch" not in pins
+    assert not {"torch", "setuptools"} & set(pins)  # torch brings the setuptools that it can work with
 
 
 def test_no_build_script_of_a_package_runs_and_no_credential_stays_in_a_layer() -> None:
