@@ -180,7 +180,9 @@ _LONGEST = 96
 
 def clean(text: str, longest: int = _LONGEST) -> str:
     """Make a label's value of whatever somebody called something: printable, valid UTF-8, and not too long."""
-    plain = "".join(letter if letter.isprintable() else "\N{REPLACEMENT CHARACTER}" for letter in text)
+    plain = text
+    if not text.isprintable():
+        plain = "".join(letter if letter.isprintable() else "\N{REPLACEMENT CHARACTER}" for letter in text)
     return plain if len(plain) <= longest else plain[: longest - 1] + "…"
 
 

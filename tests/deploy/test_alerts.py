@@ -139,3 +139,17 @@ def test_the_runbooks_commands_are_those_that_there_are() -> None:
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
     assert told
     assert {command.split()[0] for command in told} <= set(re.findall(r"[a-z]+", done.stdout))
+
+
+def test_the_page_on_metrics_names_every_metric_alert_and_label_and_no_other() -> None:
+    text = (ROOT / "docs" / "metrics.md").read_text()
+    rows = {found[1]: found for found in re.finditer(r"^\| `(\w+)` \| (\w+) \| (.*?) \| (.*) \|$", text, re.MULTILINE)}
+    assert set(rows) == set(FAMILIES)
+    for name, family in FAMILIES.items():
+        assert rows[name][2] == family.kind
+        assert re.findall(r"`(\w+)`", rows[name][3]) == list(family.labels)
+        assert rows[name][4] == family.help
+    alerts = dict(re.findall(r"^\| \[(\w+)\]\(runbooks/\1\.md\) \| (\w+) \|", text, re.MULTILINE))
+    assert alerts == {rule["alert"]: rule["labels"]["severity"] for rule in RULES}
+    for rule in RULES:
+        assert " ".join(rule["expr"].split()).replace("|", "\\|") in text
