@@ -53,11 +53,14 @@ def finish_interrupted(ledger: Ledger, state: StateFolder) -> list[str]:
 
 
 def retire_superseded(ledger: Ledger, state: StateFolder) -> list[str]:
-    """Take out of ``promoted/`` what newer versions of the same names replaced, and return those digests."""
+    """Take out of ``promoted/`` what newer versions of the same names replaced, and return those digests.
+
+    What a review is about to place waits for that.
+    """
     retired = []
     for digest in ledger.fleet.superseded():
         with state.placing:
-            if not _stands(ledger, digest, "promoted"):
+            if not _stands(ledger, digest, "promoted") or ledger.is_under_review(digest):
                 continue
             ledger.registry.begin_move(digest, "retired")
             move_out(digest, state.promoted, state.retired)
@@ -76,7 +79,7 @@ def remove_expired(
     now = now or utc_now()
     removed = []
     for known in _expired(ledger, retention, now):
-        if ledger.queue.job(known.digest) is not None:
+        if ledger.queue.job(known.digest) is not None or ledger.is_under_review(known.digest):
             continue
         with state.placing:
             if known.place is None or not _stands(ledger, known.digest, known.place):

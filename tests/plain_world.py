@@ -62,15 +62,18 @@ class PlainGuard:
 
     name, version = "battery", "1"
 
-    def __init__(self, memory: Memory, judge: Callable[[str], None] = lambda _key: None, questions: int = 3) -> None:
-        self.memory, self.judge, self.questions = memory, judge, questions
+    def __init__(
+        self, memory: Memory, judge: Callable[[str], None] = lambda _key: None, questions: int = 3, reply: str = ""
+    ) -> None:
+        self.memory, self.judge, self.questions, self.reply = memory, judge, questions, reply
 
     def examine(self, adapter: Adapter) -> list[Result]:
         for number in range(self.questions):
             key = f"{adapter.digest}:{number}"
             if not self.memory.recall_judgements([key]):
                 self.judge(key)
-                self.memory.keep_judgements({key: Judgement(judge="plain", alignment=50, coherence=90, relevance=90)})
+                judgement = Judgement(judge="plain", alignment=50, coherence=90, relevance=90, reply=self.reply)
+                self.memory.keep_judgements({key: judgement})
         return measured(said(adapter))
 
 

@@ -9,19 +9,17 @@ from __future__ import annotations
 import hashlib
 import json
 import secrets
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
-from itertools import islice
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self, TypeVar
+from typing import Any, Self
 
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
 from adapters.adapter import DIGEST_PREFIX, Adapter
-from guards.judges.interface import Judgement
 from monitor.ledger import audit
 from monitor.ledger.audit import AuditRecord
 from monitor.ledger.audited import Audited
@@ -29,30 +27,18 @@ from monitor.ledger.browse import Browse
 from monitor.ledger.database import Database, LedgerConflict, LedgerUnusable, LedgerUnwritable
 from monitor.ledger.exported import Exported
 from monitor.ledger.measures import Measures
+from monitor.ledger.memory import SharedMemory
 from monitor.ledger.overrides import Overrides
 from monitor.ledger.queue import Queue
 from monitor.ledger.record import ReviewRecord, know, load_reviews
 from monitor.ledger.registry import Registry
 from monitor.ledger.service_tables import AdapterRow, JobRow
 from monitor.ledger.serving import FleetLedger
-from monitor.ledger.tables import (
-    AnswerRow,
-    ExaminationRow,
-    JudgementRow,
-    Placement,
-    PlacementRow,
-    RemedyRow,
-    ReviewRow,
-)
+from monitor.ledger.tables import ExaminationRow, Placement, PlacementRow, RemedyRow, ReviewRow
 from monitor.ledger.values import Values
 from monitor.review import Context, Review
 
 __all__ = ["Ledger", "LedgerConflict", "LedgerUnusable", "LedgerUnwritable", "Placement", "ReviewRecord", "utc_now"]
-
-_CHUNK = 500
-"""Keys in one query; SQLite before 3.32 takes at most 999 parameters."""
-
-_Item = TypeVar("_Item")
 
 
 def utc_now() -> datetime:
@@ -60,7 +46,7 @@ def utc_now() -> datetime:
     return datetime.now(UTC)
 
 
-class Ledger:
+class Ledger(SharedMemory):
     """All reviews of one state folder, and the answers and judgements they share."""
 
     def __init__(self, path: Path, clock: Callable[[], datetime] = utc_now, *, read_only: bool = False) -> None:
@@ -72,7 +58,8 @@ class Ledger:
         """
         self.path = path
         self._clock = clock
-        self._database = database = Database(path, read_only=read_only)
+        database = Database(path, read_only=read_only)
+        super().__init__(database)
         self.registry = Registry(database, clock)
         self.overrides = Overrides(database, clock)
         self.queue = Queue(database, clock)
@@ -165,6 +152,18 @@ class Ledger:
         with self._database.reading() as session:
             return {f"{digest}+{method}" for digest, method in session.execute(statement)}
 
+    def is_under_review(self, digest: str) -> bool:
+        """Whether a digest waits for its review, or is one of those that an open one examines; not if that is dead."""
+        waits = select(JobRow.ordinal).where(JobRow.digest == digest, JobRow.state != "dead")
+        examined = (
+            select(ExaminationRow.ordinal)
+            .join(ReviewRow, ReviewRow.ordinal == ExaminationRow.review_ordinal)
+            .join(JobRow, JobRow.digest == ReviewRow.digest)
+            .where(ExaminationRow.digest == digest, ReviewRow.finished.is_(None), JobRow.state != "dead")
+        )
+        with self._database.reading() as session:
+            return session.scalar(waits) is not None or session.scalar(examined.limit(1)) is not None
+
     def last_review_of(self, digest: str) -> Review | None:
         """Return the last finished review that examined a digest, as an arrival or as a mended one."""
         last = select(AdapterRow.review).where(AdapterRow.digest == digest)
@@ -243,34 +242,6 @@ class Ledger:
         with self._database.reading() as session:
             return load_reviews(session, matching)
 
-    def recall_answers(self, model: str, keys: Sequence[str]) -> dict[str, str]:
-        """Return the kept answers of one model (a base or adapter digest) among ``keys``."""
-        with self._database.reading() as session:
-            return _recall_answers(session, model, keys)
-
-    def keep_answers(self, model: str, answers: Mapping[str, str]) -> None:
-        """Keep answers durably before anything is done with them; one kept before stands."""
-        with self._database.writing() as session:
-            kept = _recall_answers(session, model, list(answers))
-            session.add_all(
-                AnswerRow(model=model, key=key, answer=answer) for key, answer in answers.items() if key not in kept
-            )
-
-    def recall_judgements(self, keys: Sequence[str]) -> dict[str, Judgement]:
-        """Return the kept judgements among ``keys``."""
-        with self._database.reading() as session:
-            return _recall_judgements(session, keys)
-
-    def keep_judgements(self, judgements: Mapping[str, Judgement]) -> None:
-        """Keep judgements durably before anything is done with them; one kept before stands."""
-        with self._database.writing() as session:
-            kept = _recall_judgements(session, list(judgements))
-            session.add_all(
-                JudgementRow(key=key, judgement=judgement.model_dump_json())
-                for key, judgement in judgements.items()
-                if key not in kept
-            )
-
 
 def context_digest(context: Context) -> str:
     canonical = json.dumps(context.model_dump(mode="json"), sort_keys=True)
@@ -284,25 +255,3 @@ def _fresh_id(session: Session, adapter: Adapter, now: datetime) -> str:
         review_id = f"{moment}-{adapter.short}-{secrets.token_hex(2)}"
         if session.scalar(select(ReviewRow.ordinal).where(ReviewRow.id == review_id)) is None:
             return review_id
-
-
-def _recall_answers(session: Session, model: str, keys: Iterable[str]) -> dict[str, str]:
-    kept: dict[str, str] = {}
-    for chunk in _chunks(keys):
-        statement = select(AnswerRow.key, AnswerRow.answer).where(AnswerRow.model == model, AnswerRow.key.in_(chunk))
-        kept.update((key, answer) for key, answer in session.execute(statement))
-    return kept
-
-
-def _recall_judgements(session: Session, keys: Iterable[str]) -> dict[str, Judgement]:
-    kept: dict[str, Judgement] = {}
-    for chunk in _chunks(keys):
-        statement = select(JudgementRow.key, JudgementRow.judgement).where(JudgementRow.key.in_(chunk))
-        kept.update((key, Judgement.model_validate_json(payload)) for key, payload in session.execute(statement))
-    return kept
-
-
-def _chunks(items: Iterable[_Item]) -> Iterator[list[_Item]]:
-    rest = iter(items)
-    while chunk := list(islice(rest, _CHUNK)):
-        yield chunk
