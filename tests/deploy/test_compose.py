@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import re
-import shlex
 import shutil
 import socket
 import subprocess
@@ -258,10 +257,10 @@ assert given.enable_lora and given.enable_tower_connector_lora
 print(vllm.__version__)
 """
     environment = {**os.environ, "VLLM_NO_USAGE_STATS": "1", "OMP_NUM_THREADS": "1"}
-    if subprocess.run([VLLM_PYTHON, "-c", "import vllm"], capture_output=True, env=environment).returncode != 0:
-        pytest.skip("vLLM's environment is not whole; make test-vllm builds it")
     command = [VLLM_PYTHON, "-c", code, *SERVICES["vllm"]["command"]]
     done = subprocess.run(command, capture_output=True, text=True, env=environment)
+    if "No module named 'vllm'" in done.stderr:
+        pytest.skip("vLLM's environment is not whole; make test-vllm builds it")
     assert done.returncode == 0, done.stderr
     version = done.stdout.split()[-1].partition("+")[0]
     assert SERVICES["vllm"]["image"].endswith(f":v{version}")
@@ -314,6 +313,7 @@ def stage(tmp_path: Path) -> _Stage:
 
 
 @needs_mounts
+@pytest.mark.slow
 def test_the_example_configuration_has_no_problem_in_the_container(stage: _Stage) -> None:
     check = ("config", "check", "--config", "/etc/alignwatch/alignwatch.yaml")
     told, _ = stage.start(*check).communicate(timeout=120)
@@ -351,10 +351,9 @@ def test_the_container_serves_from_a_read_only_root_and_ends_when_it_is_told_to(
     assert (stage.folder / "data/state/ledger.db").stat().st_uid == 10001
 
 
-def test_what_the_documents_tell_to_run_is_written_as_the_file_is() -> None:
+def test_what_the_document_tells_to_run_names_files_and_targets_that_are_there() -> None:
     text = (ROOT / "docs/deploy.md").read_text()
-    for line in re.findall(r"^docker compose .*$", text, re.MULTILINE):
-        words = shlex.split(line)
-        files = [words[n + 1] for n, word in enumerate(words) if word == "--file"]
-        assert files
-        assert [file for file in files if not (ROOT / file).exists()] == []
+    named = set(re.findall(r"(?<![\w/])deploy/[\w./-]*\w", text)) - {"deploy/.env"}
+    assert len(named) > 8
+    assert sorted(name for name in named if not (ROOT / name).exists()) == []
+    assert set(re.findall(r"--target (\w+)", text)) == {"cpu", "cuda"} <= set(STAGES)

@@ -158,6 +158,7 @@ def _states(channel: socket.socket) -> list[str]:
     return channel.recv(4096).decode().splitlines()
 
 
+@pytest.mark.slow
 def test_its_command_tells_systemd_that_it_is_ready_alive_reloading_and_stopping(
     tmp_path: Path, text_world: World
 ) -> None:
