@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from datetime import datetime, timedelta
 
 from adapters.adapter import digest_adapter
-from adapters.canary import doubt_about_adapter, doubt_about_base
+from adapters.canary import cannot_tell, doubt_about_adapter, doubt_about_base, doubt_about_part
 from adapters.fleet_record import BEGUN, FOREIGN, RETURNING, ROLLING, Desired, FleetMemory, Serving
 from adapters.fleet_view import Book, View, side_by_side
 from adapters.replica import ReplicaError, ReplicaRefused, ReplicaUnreachable
@@ -179,12 +179,16 @@ def _load(view: View, wanted: Desired) -> str:
 def _doubt(view: View, wanted: Desired) -> str:
     """Ask the canaries, and say why they do not prove the adapter active and the base unharmed; empty if they do."""
     listing = view.look()
+    answers = []
     for canary in wanted.canaries:
-        doubt = doubt_about_base(canary, view.replica.next_tokens(listing.base, canary)) or doubt_about_adapter(
-            canary, view.replica.next_tokens(wanted.digest, canary)
-        )
+        base = view.replica.next_tokens(listing.base, canary)
+        answers.append(view.replica.next_tokens(wanted.digest, canary))
+        doubt = doubt_about_base(canary, base) or doubt_about_adapter(canary, answers[-1])
         if doubt:
             return doubt
+    doubt = doubt_about_part(wanted.canaries, answers)
+    if doubt:
+        return doubt
     canary = wanted.canaries[0]
     for said in view.replica.base_beside(listing.base, wanted.digest, canary):
         if doubt_about_base(canary, said):
@@ -215,12 +219,7 @@ def _take_back(wanted: Desired, views: Sequence[View], book: Book, failed: dict[
 
 def _unprovable(wanted: Desired) -> str:
     """Say why an adapter is not even begun with; empty where it may be."""
-    if not wanted.canaries:
-        return "it waits for its canaries"
-    for canary in wanted.canaries:
-        if not canary.tells:
-            return doubt_about_adapter(canary, canary.adapter)
-    return ""
+    return cannot_tell(wanted.canaries) if wanted.canaries else "it waits for its canaries"
 
 
 def _mark(before: Serving | None) -> str:

@@ -22,6 +22,8 @@ from guards.suites.suite import Suite
 
 CANDIDATES = 48
 """Prompts of each modality among which the most telling is chosen, spread evenly over the suites."""
+PICTURES_OF_A_PART = 3
+"""Canaries about the part that only pictures reach: often it moves the next token only a little."""
 LONGEST_SIDE = 448
 """Pictures are shrunk to it, in pixels, before they are looked at: a canary is kept in the ledger and sent often."""
 
@@ -30,9 +32,9 @@ def draw_canaries(engine: Engine, adapter: Adapter, suites: Sequence[Suite]) -> 
     """Choose the questions on which adapter and rivals differ most at the next token.
 
     One in text against the base (an adapter that touches the language model changes text); one with a picture against
-    the base where base and suites have pictures; and where the adapter has pairs outside the language model, one with
-    a picture against the adapter without them. Where even the best cannot tell, it is returned as it is
-    (:attr:`Canary.tells`), and the fleet says so instead of serving the adapter.
+    the base where base and suites have pictures; and where the adapter has pairs outside the language model, three
+    with pictures against the adapter without them. Where even the best cannot tell, they are returned as they are
+    (:func:`adapters.canary.cannot_tell`), and the fleet says so instead of serving the adapter.
 
     Raises:
         Permanent: a part that only pictures reach cannot be proved, because the suites show no picture.
@@ -50,15 +52,11 @@ def draw_canaries(engine: Engine, adapter: Adapter, suites: Sequence[Suite]) -> 
         base = _next_tokens(engine, asked)
         with engine.attached(adapter):
             whole = _next_tokens(engine, asked)
-        drawn = [
-            _most_telling(asked, base, whole, modality)
-            for modality in ("text", "image")
-            if any(prompt.modality == modality for prompt in asked)
-        ]
+        drawn = [*_most_telling(asked, base, whole, "text"), *_most_telling(asked, base, whole, "image")]
         if sighted and language:
             blind = rewritten(adapter, language, Path(scratch) / "blinded", method="canary")
             with engine.attached(blind):
-                drawn.append(_most_telling(asked, base, whole, "image", _next_tokens(engine, asked)))
+                drawn += _most_telling(asked, base, whole, "image", _next_tokens(engine, asked), PICTURES_OF_A_PART)
         return tuple(drawn)
 
 
@@ -99,18 +97,21 @@ def _most_telling(
     whole: Sequence[NextTokens],
     modality: Modality,
     blinded: Sequence[NextTokens] | None = None,
-) -> Canary:
+    most: int = 1,
+) -> list[Canary]:
     rivals = base if blinded is None else blinded
     rows = [row for row, prompt in enumerate(prompts) if prompt.modality == modality]
-    best = max(rows, key=lambda row: apart(whole[row], rivals[row]))
-    prompt = prompts[best]
-    return Canary(
-        modality=modality,
-        asked=prompt.asked,
-        system=prompt.system,
-        picture=None if prompt.image is None else prompt.image.read_bytes(),
-        base=base[best],
-        adapter=whole[best],
-        distance=apart(whole[best], rivals[best]),
-        blinded=None if blinded is None else blinded[best],
-    )
+    rows.sort(key=lambda row: -apart(whole[row], rivals[row]))
+    return [
+        Canary(
+            modality=modality,
+            asked=prompts[row].asked,
+            system=prompts[row].system,
+            picture=None if (picture := prompts[row].image) is None else picture.read_bytes(),
+            base=base[row],
+            adapter=whole[row],
+            distance=apart(whole[row], rivals[row]),
+            blinded=None if blinded is None else blinded[row],
+        )
+        for row in rows[:most]
+    ]

@@ -18,11 +18,23 @@ from pydantic import ConfigDict, TypeAdapter
 from safetensors.torch import load_file, save_file
 
 from adapters.adapter import WEIGHTS_NAME, Adapter, open_adapter
-from adapters.canary import FARTHEST, NOISE, TELLING, TOP, Canary, apart, doubt_about_adapter, doubt_about_base
+from adapters.canary import (
+    FAINTEST,
+    FARTHEST,
+    NOISE,
+    TELLING,
+    TOP,
+    Canary,
+    apart,
+    cannot_tell,
+    doubt_about_adapter,
+    doubt_about_base,
+    doubt_about_part,
+)
 from adapters.prompts import Conversation, Prompt
 from adapters.training import LoraTraining, train_lora
 from adapters.transformers_engine import TransformersEngine
-from guards.canaries import LONGEST_SIDE, draw_canaries
+from guards.canaries import LONGEST_SIDE, PICTURES_OF_A_PART, draw_canaries
 from guards.errors import Permanent
 from guards.suites.battery_jsonl import load_suite
 from guards.suites.suite import Suite
@@ -101,15 +113,21 @@ def test_a_server_that_drops_the_vision_towers_part_is_not_believed(
     assert [(canary.modality, canary.blinded is not None) for canary in canaries] == [
         ("text", False),
         ("image", False),
-        ("image", True),
+        *[("image", True)] * PICTURES_OF_A_PART,
     ]
     blind = _only(sighted, "language", tmp_path / "blind")
-    telling = canaries[-1]
-    assert telling.tells
-    assert doubt_about_adapter(telling, _said(picture_engine, sighted, telling, tmp_path)) == ""
-    doubt = doubt_about_adapter(telling, _said(picture_engine, blind, telling, tmp_path))
-    assert "the part that only pictures reach is not applied" in doubt
+    assert cannot_tell(canaries) == ""
+    honest, blinded = (
+        [_said(picture_engine, adapter, canary, tmp_path) for canary in canaries] for adapter in (sighted, blind)
+    )
+    assert not any(doubt_about_adapter(canary, said) for canary, said in zip(canaries, honest, strict=True))
+    assert doubt_about_part(canaries, honest) == ""
+    doubt = doubt_about_part(canaries, blinded)
+    assert "the part that only pictures reach is not applied (" in doubt
     assert "--enable-tower-connector-lora" in doubt
+    # Where it moves the answer far, one picture settles it.
+    assert canaries[2].distance > 0.1
+    assert "the part that only pictures reach" in doubt_about_adapter(canaries[2], blinded[2])
     # In text the same server is right, which is why text alone proves nothing of it.
     assert doubt_about_adapter(canaries[0], _said(picture_engine, blind, canaries[0], tmp_path)) == ""
 
@@ -155,7 +173,9 @@ def test_what_changes_nothing_cannot_be_told_and_is_never_believed(
         still.path / WEIGHTS_NAME,
         metadata={"format": "pt"},
     )
-    for canary in draw_canaries(picture_engine, open_adapter(still.path), [suite]):
+    drawn = draw_canaries(picture_engine, open_adapter(still.path), [suite])
+    assert "nothing tells text" in cannot_tell(drawn)
+    for canary in drawn:
         assert not canary.tells
         assert "nothing tells" in doubt_about_adapter(canary, canary.adapter)
 
@@ -234,6 +254,21 @@ def test_no_answer_is_believed_that_could_be_the_rivals_within_the_noise(
             for token, value in adapter.items()
         }
         assert doubt_about_adapter(canary, near) == ""
+
+
+@given(_lists(), _lists(), _lists(), st.floats(0, 1))
+def test_a_part_counts_as_applied_when_most_of_its_effect_is_seen(
+    base: dict[str, float], adapter: dict[str, float], blinded: dict[str, float], share: float
+) -> None:
+    canary = Canary("image", "asked", None, b"png", base, adapter, apart(adapter, blinded), blinded)
+    said = {
+        token: math.log(share * math.exp(value) + (1 - share) * math.exp(blinded[token]))
+        for token, value in adapter.items()
+    }
+    applied = doubt_about_part([canary], [said]) == ""
+    if canary.distance > FAINTEST and abs(share - 2 / 3) > 1e-6:
+        assert applied == (share > 2 / 3)
+    assert bool(cannot_tell([canary])) == (canary.distance <= FAINTEST)
 
 
 def test_a_list_that_was_cut_short_proves_nothing() -> None:
