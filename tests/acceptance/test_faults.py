@@ -20,6 +20,7 @@ from monitor.ledger import Ledger
 from monitor.review import Review
 
 TESTS = Path(__file__).parents[1]
+SEED = os.environ.get("ALIGNWATCH_SEED", "20261121")
 KILLS = 200 if os.environ.get("ALIGNWATCH_SOAK") else 40
 
 
@@ -44,7 +45,7 @@ class Killed:
 @pytest.fixture(scope="module")
 def killed(tmp_path_factory: pytest.TempPathFactory) -> Any:
     root = tmp_path_factory.mktemp("killed")
-    command = [sys.executable, str(TESTS / "killed_house.py"), str(root), "20261121", str(KILLS)]
+    command = [sys.executable, str(TESTS / "killed_house.py"), str(root), SEED, str(KILLS)]
     environment = {**os.environ, "PYTHONPATH": f"{TESTS}{os.pathsep}{TESTS.parent}"}
     done = subprocess.run(command, capture_output=True, text=True, env=environment, timeout=600)
     assert done.returncode == 0, done.stderr
