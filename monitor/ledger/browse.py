@@ -165,6 +165,8 @@ class Browse:
 
         A replica may hold what no arrival made known; such a digest comes without its ``Known``.
         """
+        if limit < 1:
+            return []
         unsettled = (
             select(ServingRow.digest)
             .join(AdapterRow, AdapterRow.digest == ServingRow.digest, isouter=True)

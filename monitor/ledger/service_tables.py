@@ -24,6 +24,7 @@ class AdapterRow(Row):
     """Everything that is known of one digest now: kept up to date beside the records that it follows from."""
 
     __tablename__ = "adapters"
+    __table_args__ = (Index("ix_adapters_place", "place", "placed"), Index("ix_adapters_seen", "seen"))
 
     digest: Mapped[str] = mapped_column(primary_key=True)
     name: Mapped[str] = mapped_column(index=True)
@@ -34,7 +35,7 @@ class AdapterRow(Row):
     """Digest of the arrived adapter that it is, or was mended from."""
     seen: Mapped[datetime]
     """When it was first seen."""
-    place: Mapped[Standing | None] = mapped_column(Text, index=True)
+    place: Mapped[Standing | None] = mapped_column(Text)
     placed: Mapped[datetime | None]
     """When it came to its place."""
     review: Mapped[str | None]

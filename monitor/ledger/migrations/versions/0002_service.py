@@ -30,7 +30,8 @@ def upgrade() -> None:
         batch_op.create_index("ix_adapters_arrival", ["arrival"], unique=False)
         batch_op.create_index("ix_adapters_name", ["name"], unique=False)
         batch_op.create_index("ix_adapters_parent", ["parent"], unique=False)
-        batch_op.create_index("ix_adapters_place", ["place"], unique=False)
+        batch_op.create_index("ix_adapters_place", ["place", "placed"], unique=False)
+        batch_op.create_index("ix_adapters_seen", ["seen"], unique=False)
 
     op.create_table(
         "audit",
