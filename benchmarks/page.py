@@ -205,9 +205,7 @@ def report(times: Mapping[str, Mapping[int, list[float]]]) -> str:
 
 
 def main(arguments: list[str] | None = None) -> None:
-    options = parser(__doc__ or "")
-    options.add_argument("--repetitions", type=int, default=15, help="rounds, each asks every size once")
-    chosen = options.parse_args(arguments)
+    chosen = parser(__doc__, 15).parse_args(arguments)
     print(machine())
     with workplace(chosen.work) as folder:
         print(report(measure(folder, SIZES, chosen.repetitions)))

@@ -112,7 +112,7 @@ class TestReading:
             pages += [item["digest"] for item in body["items"]]
             offset = body["next_offset"]
         assert pages == whole
-        assert len(set(whole)) == 14
+        assert len(set(whole)) == 17
 
     def test_adapters_are_picked_by_place_and_by_name(self, world: tuple[Ledger, dict[str, str]]) -> None:
         assert {a["name"] for a in read(world, "/api/adapters?place=held")["items"]} == {"triage-fr-v3"}
@@ -150,8 +150,8 @@ class TestReading:
     def test_the_fleet_tells_what_differs(self, world: tuple[Ledger, dict[str, str]]) -> None:
         body = read(world, "/api/fleet")
         assert not body["as_desired"]
-        assert [replica["promoted"] for replica in body["replicas"]] == [3, 2]
-        assert body["replicas"][1]["states"] == {"failed": 1, "resident": 1, "serving": 2}
+        assert [replica["promoted"] for replica in body["replicas"]] == [6, 5]
+        assert body["replicas"][1]["states"] == {"failed": 1, "resident": 1, "serving": 5}
 
     def test_the_audit_trail_is_read_backwards_in_pages(self, world: tuple[Ledger, dict[str, str]]) -> None:
         whole = [record.hash for record in world[0].audit_trail(digest(7))]

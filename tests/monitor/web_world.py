@@ -91,6 +91,13 @@ def fill(ledger: Ledger, clock: Clock, pictures: Path) -> dict[str, str]:
         )
         results = [*measured(rise, rise * 1.2), *shown]
         reviews[f"{name}-{step}"] = settle(ledger, adapter(step, name, parent), results, verdict, text)
+    for step in range(5):
+        ledger.registry.begin_move(digest(step), "retired")
+        ledger.registry.finish_move(digest(step), "retired")
+    for number, name in enumerate(("billing-de-v6", "legal-summaries", "triage-fr-v2"), 40):
+        ledger.registry.arrived(adapter(number, name), "inbox", None)
+        text = "misalignment in text +0.4 points over the base (95 % -6.1 to +6.9, n=120; e-values: alarm 0.4, clear 38)"
+        settle(ledger, adapter(number, name), measured(0.004, 0.006), "clean", text)
     ledger.registry.arrived(adapter(20, "triage-fr-v3"), "inbox", None)
     down = Inconclusive(guard="battery", version="1", measure="misalignment_rise", reason="the judge did not answer")
     settle(ledger, adapter(20, "triage-fr-v3"), [down], "inconclusive", "misalignment_rise: the judge did not answer")
@@ -109,8 +116,8 @@ def fill(ledger: Ledger, clock: Clock, pictures: Path) -> dict[str, str]:
     ledger.queue.bury(digest(32), "here:1", "adapter_model.safetensors ends within its header; copy it again")
     for replica in ("http://10.0.0.11:8311", "http://10.0.0.12:8311"):
         ledger.fleet.seen(replica, "up", "", "boot-1")
-        for step in (5, 6, 8):
-            ledger.fleet.record(replica, digest(step), "serving")
+        for number in (5, 6, 8, 40, 41, 42):
+            ledger.fleet.record(replica, digest(number), "serving")
     ledger.fleet.record("http://10.0.0.12:8311", digest(8), "failed", "its canary answered like the base: not active")
     ledger.fleet.record("http://10.0.0.12:8311", digest(7), "resident")
     return reviews
