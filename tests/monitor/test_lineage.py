@@ -124,7 +124,7 @@ def test_an_adapter_that_declares_itself_or_its_child_to_be_its_parent_is_not_be
     assert parents(ledger, 1, 2, 3, 4) == [(None, None), (digest(3), "declared"), (None, None), (digest(2), "guessed")]
 
 
-@settings(max_examples=30, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.lists(st.tuples(st.integers(0, 6), st.sampled_from("ab"), st.none() | st.integers(0, 7)), max_size=20))
 def test_no_order_of_arrivals_and_lies_makes_a_circle(
     tmp_path_factory: pytest.TempPathFactory, arrivals: list[tuple[int, str, int | None]]
