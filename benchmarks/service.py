@@ -10,8 +10,8 @@ process, on state folders of their own, with the same loaded models.
 
 *Start* opens a state folder and does everything that the service does before it is ready, but for loading models: it
 opens the ledger, takes back interrupted jobs, and starts and ends sources, timers and web server after their first
-round. It is done on an empty ledger and on one with many reviewed adapters, in turns. The full ledger is filled by direct
-inserts and has no audit trail, whose check runs beside the start and says so.
+round. It is done on an empty ledger and on one with many reviewed adapters, in turns. The full ledger is filled by
+direct inserts and has no audit trail, whose check runs beside the start and says so.
 """
 
 from __future__ import annotations

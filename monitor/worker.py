@@ -144,7 +144,7 @@ class Worker:
     def _find(self, job: Job) -> Adapter:
         """Return the staged adapter; one that is deployed or put away is staged again, from the bytes there."""
         known = self._ledger.registry.get(job.digest)
-        parent = known.parent if known else None
+        parent = known.parent if known and known.parent_source != "guessed" else None  # a guess is no origin
         for folder in (self._state.staging, self._state.promoted, self._state.quarantine, self._state.retired):
             path = home_of(job.digest, folder)
             if not path.is_dir():
