@@ -37,9 +37,9 @@ class Rollout:
         self._per_hour = promotions_per_hour
         self._at_once = replicas_at_once
         self._prove_again = prove_again
-        self._proved: dict[tuple[str, str], tuple[str, datetime]] = {}
-        """When an adapter was last proved on a replica, and on which process of it. Kept in memory alone: after a
-        restart of ours everything is proved once more."""
+        self._proved: dict[tuple[str, str], datetime] = {}
+        """When an adapter was last proved on a replica. Kept in memory alone: after a restart of ours everything is
+        proved once more. A server's restart shows in the records: nothing is ``serving`` after it."""
 
     def advance(
         self, views: Sequence[View], book: Book, desired: dict[str, Desired], withdraw: Callable[[], None]
@@ -78,13 +78,8 @@ class Rollout:
         serving = book.get(view.url, wanted.digest)
         if serving is not None and (serving.state, serving.detail) == ("resident", FOREIGN):
             return False
-        proved, when = self._proved.get((view.url, wanted.digest), (None, None))
-        fresh = (
-            when is not None
-            and view.listing is not None
-            and proved == view.listing.boot
-            and timedelta(0) <= self._clock() - when < self._prove_again
-        )
+        when = self._proved.get((view.url, wanted.digest))
+        fresh = when is not None and timedelta(0) <= self._clock() - when < self._prove_again
         return not (fresh and serving is not None and serving.state == "serving" and view.shows(wanted))
 
     def _paused(self, wanted: Desired, book: Book) -> str:
@@ -142,7 +137,7 @@ class Rollout:
             doubt = _doubt(view, wanted)
             if doubt:
                 return doubt
-            boot = view.look().boot  # proved on a process that is still there
+            view.look()  # proved on a process that is still there
         except ReplicaUnreachable as error:
             view.lose(error)
             return ""
@@ -152,7 +147,7 @@ class Rollout:
             return "it vanished while it was being proved"
         if book.state(view.url, wanted.digest) != "serving":
             book.note(view.url, wanted.digest, "serving", "" if mark == RETURNING else ROLLING)
-        self._proved[view.url, wanted.digest] = (boot, self._clock())
+        self._proved[view.url, wanted.digest] = self._clock()
         return ""
 
 

@@ -99,7 +99,9 @@ def make_adapter(promoted: Path, number: int, vision: bool = False) -> Desired:
     return Desired(digest, f"adapter-{number}", home, canaries_of(home, vision))
 
 
-def fleet_of(servers: Sequence[FakeVllm], memory: DictMemory, clock: Clock, **options: object) -> Fleet:
-    """A fleet of these servers, whose patience is short."""
-    replicas = [VllmReplica(server.url, timeout_seconds=0.5) for server in servers]
+def fleet_of(
+    servers: Sequence[FakeVllm], memory: DictMemory, clock: Clock, timeout_seconds: float = 5, **options: object
+) -> Fleet:
+    """A fleet of these servers."""
+    replicas = [VllmReplica(server.url, timeout_seconds=timeout_seconds) for server in servers]
     return Fleet(replicas, memory, clock=clock, **options)  # type: ignore[arg-type]
