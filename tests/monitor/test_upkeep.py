@@ -111,6 +111,16 @@ class TestRetiring:
         house.review("latest", "kind", 4)
         assert digests[0] in retire_superseded(house.ledger, house.state)
 
+    def test_what_a_review_is_about_to_place_again_waits_for_that(self, house: House) -> None:
+        old = house.review("latest", "kind", 0).arrival.digest
+        for version in (1, 2):
+            house.review("latest", "kind", version)
+        house.ledger.queue.add(old, "latest", "requested")
+        assert retire_superseded(house.ledger, house.state) == []
+        assert house.ledger.queue.lease("me", 60) is not None
+        house.ledger.queue.bury(old, "me", "it cannot succeed")
+        assert retire_superseded(house.ledger, house.state) == [old]
+
     def test_a_retired_version_that_arrives_again_is_the_newest(self, house: House) -> None:
         digests = [house.review("latest", "kind", version).arrival.digest for version in range(3)]
         assert retire_superseded(house.ledger, house.state) == digests[:1]
@@ -269,6 +279,18 @@ class TestInterrupted:
         review = house.review("good", "kind")
         finish_interrupted(house.ledger, house.state)
         assert (house.state.reviews / review.id / "review.json").read_text().startswith("{")
+
+    def test_an_arrival_that_was_recorded_and_not_queued_is_queued_whatever_its_source_holds_now(
+        self, house: House
+    ) -> None:
+        lost = house.receive("latest", "kind", 1)
+        house.receive("latest", "kind", 2)
+        reviewed = house.review("other", "kind", 3).arrival.digest
+        write_adapter(house.state.staging / reviewed, "kind", 3)
+        finish_interrupted(house.ledger, house.state)
+        jobs = {job.digest: job.reason for job in house.ledger.queue.jobs()}
+        assert jobs[lost.digest] == "arrival"
+        assert len(jobs) == 2, "what was reviewed is not"
 
     def test_in_an_empty_folder_there_is_nothing_to_do(self, house: House) -> None:
         assert finish_interrupted(house.ledger, house.state) == []
