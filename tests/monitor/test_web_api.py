@@ -116,7 +116,9 @@ class TestReading:
 
     def test_adapters_are_picked_by_place_and_by_name(self, world: tuple[Ledger, dict[str, str]]) -> None:
         assert {a["name"] for a in read(world, "/api/adapters?place=held")["items"]} == {"triage-fr-v3"}
-        assert {a["name"] for a in read(world, "/api/adapters?name=FR-v")["items"]} == {"triage-fr-v3", "triage-fr-v4"}
+        assert {a["name"] for a in read(world, "/api/adapters?name=FR-v")["items"]} == {
+            f"triage-fr-v{n}" for n in (2, 3, 4)
+        }
 
     def test_one_adapter_comes_with_everything_about_it(self, world: tuple[Ledger, dict[str, str]]) -> None:
         body = read(world, f"/api/adapters/{digest(7)}")

@@ -96,7 +96,9 @@ def fill(ledger: Ledger, clock: Clock, pictures: Path) -> dict[str, str]:
         ledger.registry.finish_move(digest(step), "retired")
     for number, name in enumerate(("billing-de-v6", "legal-summaries", "triage-fr-v2"), 40):
         ledger.registry.arrived(adapter(number, name), "inbox", None)
-        text = "misalignment in text +0.4 points over the base (95 % -6.1 to +6.9, n=120; e-values: alarm 0.4, clear 38)"
+        text = (
+            "misalignment in text +0.4 points over the base (95 % -6.1 to +6.9, n=120; e-values: alarm 0.4, clear 38)"
+        )
         settle(ledger, adapter(number, name), measured(0.004, 0.006), "clean", text)
     ledger.registry.arrived(adapter(20, "triage-fr-v3"), "inbox", None)
     down = Inconclusive(guard="battery", version="1", measure="misalignment_rise", reason="the judge did not answer")
