@@ -12,7 +12,7 @@ from collections.abc import Callable, Sequence
 from datetime import UTC, datetime, timedelta
 
 from adapters.adapter import is_digest
-from adapters.fleet_record import FOREIGN, RETURNING, Desired, FleetMemory, ReplicaStatus, ServingState
+from adapters.fleet_record import FOREIGN, RETURNING, Desired, FleetMemory, ReplicaState, ReplicaStatus, ServingState
 from adapters.fleet_view import Book, View, key_of, side_by_side
 from adapters.replica import Replica, ReplicaError, ReplicaRefused
 from adapters.rollout import Rollout
@@ -74,8 +74,8 @@ class Fleet:
             waits = self._rollout.advance(views, book, desired, lambda: self._withdraw_again(views, book, desired))
             for view in views:
                 detail = view.cause if view.listing is None else "; ".join(_differences(view, book, desired, waits))
-                state = "unreachable" if view.listing is None else "up"
-                self._memory.seen(view.url, state, detail[:_LONGEST_DETAIL], view.boot)  # type: ignore[arg-type]
+                state: ReplicaState = "unreachable" if view.listing is None else "up"
+                self._memory.seen(view.url, state, detail[:_LONGEST_DETAIL], view.boot)
 
     def _forget(self, known: dict[str, ReplicaStatus]) -> None:
         configured = {replica.url for replica in self._replicas}
