@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import resource
 import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -157,18 +159,26 @@ def test_a_block_said_while_its_review_runs_decides_where_it_goes(house: House) 
     assert house.folders(adapter.digest) == {"quarantine"}
 
 
-def test_a_failing_release_keeps_no_block_from_being_carried_out(house: House) -> None:
-    good, bad = house.review("good", "kind").arrival.digest, house.review("bad", "harm").arrival.digest
+def test_a_release_that_finds_the_disk_full_keeps_no_block_from_being_carried_out(house: House) -> None:
+    good = house.review("good", "kind").arrival.digest
+    bad = house.review("bad", "harm", version="x" * 4_000_000).arrival.digest
     record_override(house.state.path, bad, "release", "wanted", "ann")
     record_override(house.state.path, good, "block", "not wanted", "ann")
-    house.state.staging.rmdir()
-    house.state.staging.write_text("in the way")
-    with pytest.raises(OSError, match="exists"):
+    with _files_at_most(3_000_000), pytest.raises(OSError, match="too large"):
         apply_overrides(house.ledger, house.state)
     assert house.folders(good) == house.folders(bad) == {"quarantine"}
-    house.state.staging.unlink()
     assert [word.action for word in apply_overrides(house.ledger, house.state)] == ["release"]
     assert house.folders(bad) == {"promoted"}
+
+
+@contextmanager
+def _files_at_most(size: int) -> Iterator[None]:
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, before[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
 
 
 def test_where_no_process_holds_the_folder_the_word_is_carried_out_at_once(path: Path, tmp_path: Path) -> None:
