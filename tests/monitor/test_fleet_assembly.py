@@ -154,3 +154,25 @@ def test_a_server_that_sees_the_folder_elsewhere_is_told_its_own_path(
     build_fleet(settings, ledger.fleet, clock).reconcile()
     assert server.adapters == {first.digest: str(mounted / first.digest)}
     assert ledger.fleet.replicas()[0].detail == ""
+
+
+def test_replicas_that_are_changed_side_by_side_are_all_in_the_ledger(
+    tmp_path: Path, server: FakeVllm, ledger: Ledger, clock: Clock, token_file: Path
+) -> None:
+    with FakeVllm() as second, FakeVllm() as third:
+        one = _configuration(tmp_path, server, token_file=token_file)
+        more = tuple(VllmSettings(kind="vllm", url=other.url) for other in (second, third))
+        limits = FleetLimits(replicas_at_once=3, timeout_seconds=5)
+        fleet = build_fleet(
+            one.model_copy(update={"fleet": (*one.fleet, *more), "limits": limits}), ledger.fleet, clock
+        )
+        promoted = _promoted(ledger, tmp_path, 1)
+        ledger.fleet.keep_canaries(promoted.digest, promoted.canaries)
+        for each in (server, second, third):
+            each.adapters["stranger"] = str(tmp_path)
+        fleet.reconcile()
+        fleet.reconcile()
+        assert all(list(each.adapters) == [promoted.digest] for each in (server, second, third))
+        assert [status.detail for status in ledger.fleet.replicas()] == ["", "", ""]
+        assert sorted(row.state for row in ledger.fleet.servings()) == ["resident"] * 3 + ["serving"] * 3
+        assert ledger.broken_link() is None
