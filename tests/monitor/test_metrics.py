@@ -326,12 +326,14 @@ def test_a_damaged_ledger_still_gives_a_scrape_that_says_so(tmp_path: Path) -> N
     assert found["build_info"]
 
 
-def test_a_ledger_that_is_gone_is_not_made_anew_by_a_scrape(tmp_path: Path) -> None:
-    with Ledger(tmp_path / "ledger.db") as ledger:
+def test_a_ledger_that_is_gone_is_told_and_not_made_anew_by_trying_to_write(tmp_path: Path) -> None:
+    path = tmp_path / "ledger.db"
+    with Ledger(path) as ledger:
         pass
-    (tmp_path / "ledger.db").unlink()
-    found = scraped(ledger)
-    assert found["ledger_writable"] == {of(): 0}
+    path.unlink()
+    assert not ledger.exported.writable()
+    assert not path.exists()
+    assert scraped(ledger)["ledger_writable"] == {of(): 0}
 
 
 def test_the_write_is_tried_at_most_once_in_a_while(ledger: Ledger, monkeypatch: pytest.MonkeyPatch) -> None:
