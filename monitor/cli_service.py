@@ -174,5 +174,6 @@ def _override(digest: str, state: Path, action: Literal["release", "block"], rea
     from monitor.overrides import record_override
 
     override, applied = record_override(state, digest, action, reason, getpass.getuser())
-    done = "carried out" if applied else "recorded; the running service follows within seconds"
+    waiting = "recorded; the running service follows within seconds"
+    done = "carried out" if applied else override.note or waiting
     print(f"{action} of {override.digest}: {done}")
