@@ -3,8 +3,9 @@
     python killed_house.py FOLDER SEED KILLS
 
 One parent, warm and without torch, forks a child for each life. A child does what the daemon does: takes adapters in,
-reviews them, follows people's words, retires and removes. It dies by SIGKILL, before or after the n-th durable step
-(a commit, a rename, an fsync, a removal), or when the parent says so at a random time. The next child goes on.
+reviews them, follows people's words, retires and removes, and keeps two servers at what is promoted. It dies by
+SIGKILL, before or after the n-th durable step (a commit, a rename, an fsync, a removal), or when the parent says so at
+a random time. The next child goes on.
 """
 
 from __future__ import annotations
@@ -19,17 +20,20 @@ import sqlite3
 import sys
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from datetime import timedelta
 from pathlib import Path
 from typing import Any, NoReturn
 
 import structlog
+from fake_vllm import FakeVllm, canaries_of
 from plain_world import CONTEXT, PlainGuard, PlainRemedy, PlainTools, Says, write_adapter
 from sqlalchemy import Engine, event
 
 import monitor.pipeline
+from adapters.fleet import Fleet
 from adapters.sources.folder import FolderSource
+from adapters.vllm_replica import VllmReplica
 from monitor.audit_check import note_head
 from monitor.configuration import RetentionSettings
 from monitor.ledger import Ledger, context_digest, database, utc_now
@@ -41,7 +45,7 @@ from monitor.state import StateFolder
 from monitor.upkeep import finish_interrupted, queue_stale, remove_expired, retire_superseded
 from monitor.worker import Worker
 
-STAGES = ("start", "settle", "review", "remedy", "promote", "close", "override", "retire", "remove", "end")
+STAGES = ("start", "settle", "review", "remedy", "promote", "close", "override", "retire", "remove", "fleet", "end")
 KINDS: tuple[Says, ...] = ("kind", "harm", "harm, mendable", "vague")
 NAMES = ("latest", "nightly", "run/a", "run/b")
 
@@ -113,7 +117,7 @@ def make_mortal(at: int, within: str | None) -> None:
     Database.writing = mortal  # type: ignore[method-assign]
 
 
-def live(root: Path, context: Context) -> None:
+def live(root: Path, context: Context, servers: Sequence[str]) -> None:
     """One life of the service: work until nothing is left to do."""
     enter("start")
     under = context_digest(context)
@@ -129,6 +133,8 @@ def live(root: Path, context: Context) -> None:
         tools = PlainTools(ledger, lambda key: _write(log, f"{key}\n"), context=context)
         worker = Worker(ledger, state, lambda _repeat: tools, f"child:{os.getpid()}")
         retention = RetentionSettings(quarantine_days=1000, retired_days=1)
+        replicas = [VllmReplica(url, timeout_seconds=10) for url in servers]
+        fleet = Fleet(replicas, ledger.fleet, clock=utc_now, promotions_per_hour=10**6)
         idle = 0
         while idle < 3:  # an adapter has settled when it looks the same at two scans
             enter("settle")
@@ -143,6 +149,10 @@ def live(root: Path, context: Context) -> None:
             enter("review")
             busy += worker.work() is not None
             note_head(ledger)
+            enter("fleet")
+            for digest in ledger.fleet.without_canaries():
+                ledger.fleet.keep_canaries(digest, canaries_of(state.promoted / digest))
+            fleet.reconcile()
             idle = 0 if busy else idle + 1
         enter("end")
 
@@ -233,6 +243,13 @@ class World:
 
 
 def main(root: Path, seed: int, kills: int) -> None:
+    with FakeVllm() as one, FakeVllm() as two:
+        told = kill_again_and_again(root, seed, kills, (one.url, two.url))
+        print(json.dumps({**told, "served": [one.adapters, two.adapters]}))
+
+
+def kill_again_and_again(root: Path, seed: int, kills: int, servers: Sequence[str]) -> dict[str, Any]:
+    """Let lives begin and end until enough were killed, then one that ends by itself; return what happened."""
     structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(50))
     flush_nothing()
     (root / "inbox").mkdir()
@@ -251,7 +268,7 @@ def main(root: Path, seed: int, kills: int) -> None:
 
         def mortal_life(steps: int = steps, within: str | None = within) -> None:
             make_mortal(steps, within)
-            live(root, world.context)
+            live(root, world.context, servers)
 
         child = fork(mortal_life)
         if how == "time":
@@ -262,21 +279,17 @@ def main(root: Path, seed: int, kills: int) -> None:
             stages[STAGES[_stage[0]]] += 1
         failures += os.WIFEXITED(status) and os.WEXITSTATUS(status) != 0
         world.take_stock()
-    _, status = os.waitpid(fork(lambda: live(root, world.context)), 0)
+    _, status = os.waitpid(fork(lambda: live(root, world.context, servers)), 0)
     failures += status != 0
     world.take_stock()
-    print(
-        json.dumps(
-            {
-                "lives": lives,
-                "kills": stages,
-                "failures": failures,
-                "repeated": world.repeated,
-                "dropped": world.dropped,
-                "judgements": len(world.kept),
-            }
-        )
-    )
+    return {
+        "lives": lives,
+        "kills": stages,
+        "failures": failures,
+        "repeated": world.repeated,
+        "dropped": world.dropped,
+        "judgements": len(world.kept),
+    }
 
 
 if __name__ == "__main__":

@@ -21,7 +21,7 @@ from monitor.review import Review
 
 TESTS = Path(__file__).parents[1]
 SEED = os.environ.get("ALIGNWATCH_SEED", "20261121")
-KILLS = 200 if os.environ.get("ALIGNWATCH_SOAK") else 40
+KILLS = 200 if os.environ.get("ALIGNWATCH_SOAK") else 80
 
 
 @dataclass
@@ -61,7 +61,7 @@ class TestKilled:
     def test_the_kills_fell_into_every_stage(self, killed: Killed) -> None:
         kills = killed.told["kills"]
         assert sum(kills.values()) == KILLS
-        assert set(kills) >= {"start", "settle", "review", "remedy", "promote", "override"}, kills
+        assert set(kills) >= {"start", "settle", "review", "remedy", "promote", "override", "fleet"}, kills
         assert killed.told["failures"] == 0
 
     def test_nothing_that_was_dropped_is_lost(self, killed: Killed) -> None:
@@ -96,6 +96,13 @@ class TestKilled:
         for name in ("promoted", "quarantine", "retired"):
             for digest in killed.folder(name):
                 assert digest_adapter(killed.root / "state" / name / digest) == digest
+
+    def test_both_servers_serve_exactly_what_is_promoted_from_its_own_folder(self, killed: Killed) -> None:
+        promoted = killed.root / "state" / "promoted"
+        wanted = {digest: str(promoted / digest) for digest in killed.standing("promoted")}
+        assert wanted
+        assert killed.told["served"] == [wanted, wanted]
+        assert [status.detail for status in killed.ledger.fleet.replicas()] == ["", ""]
 
     def test_nothing_half_written_is_left_anywhere(self, killed: Killed) -> None:
         state = killed.root / "state"
