@@ -42,7 +42,7 @@ class Timers:
         self._scheduler = BackgroundScheduler(
             timezone=UTC,
             daemon=True,
-            executors={"default": ThreadPoolExecutor(4)},
+            executors={"default": ThreadPoolExecutor(8)},
             # What was missed, by a busy machine or a clock that jumped, is done once and soon.
             job_defaults={"coalesce": True, "max_instances": 1, "misfire_grace_time": None},
         )
