@@ -104,7 +104,8 @@ def inspect(
 def explain(
     digest: Annotated[str, typer.Argument(help="An adapter's digest, or the first characters of it.")],
     state: Annotated[
-        Path | None, typer.Option(help="State folder. [default: alignwatch-report/state, alignwatch-demo/state]")
+        Path | None,
+        typer.Option(help="State folder. [default: what ./alignwatch.yaml names, ./state, or a report's or demo's]"),
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the whole review as JSON.")] = False,
 ) -> None:

@@ -11,13 +11,19 @@ import typer
 from rich.console import Console
 
 Config = Annotated[Path, typer.Option("--config", help="The service's configuration file.")]
-State = Annotated[Path, typer.Option("--state", help="State folder of the service.")]
+State = Annotated[
+    Path | None,
+    typer.Option("--state", help="State folder of the service. [default: what ./alignwatch.yaml names, or ./state]"),
+]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON for scripts.")]
 Reason = Annotated[str, typer.Option("--reason", help="Why; it stays in the audit trail.")]
 Digest = Annotated[str, typer.Argument(help="The adapter's digest, or the first characters of it.")]
 
 config = typer.Typer(no_args_is_help=True, help="Look at the service's configuration before it is used.")
 audit = typer.Typer(no_args_is_help=True, help="The append-only record of everything that was decided.")
+
+
+DEFAULT_CONFIG = Path("alignwatch.yaml")
 
 
 def add_service_commands(app: typer.Typer) -> None:
@@ -33,7 +39,7 @@ def add_service_commands(app: typer.Typer) -> None:
     app.command()(token)
 
 
-def serve(configuration: Config) -> None:
+def serve(configuration: Config = DEFAULT_CONFIG) -> None:
     """Run the monitor: watch for adapters, review them, keep the fleet at what was promoted, export metrics.
 
     **Signals:** SIGTERM ends it within ten seconds and nothing is lost; SIGHUP reads configuration and policy again.
@@ -52,7 +58,7 @@ def serve(configuration: Config) -> None:
 
 
 @config.command("check")
-def config_check(configuration: Config) -> None:
+def config_check(configuration: Config = DEFAULT_CONFIG) -> None:
     """Read the configuration and everything it names, and list all that is wrong in one go.
 
     **Exit codes:** 0 the service can start with it · 2 it cannot.
@@ -72,7 +78,7 @@ def config_check(configuration: Config) -> None:
 
 @audit.command("verify")
 def audit_verify(
-    state: State,
+    state: State = None,
     head: Annotated[str | None, typer.Option(help="A head that was noted earlier: it has to be in the chain.")] = None,
 ) -> None:
     """Recompute the whole chain, and compare it with the ledger's tables.
@@ -82,8 +88,9 @@ def audit_verify(
     from monitor.audit_check import check_audit
     from monitor.ledger import Ledger
     from monitor.state import StateFolder
+    from monitor.state_finding import find_state
 
-    with Ledger(StateFolder.peek(state).ledger_path, read_only=True) as ledger:
+    with Ledger(StateFolder.peek(find_state(state)).ledger_path, read_only=True) as ledger:
         report = check_audit(ledger, head)
     console = Console(highlight=False, soft_wrap=True)
     for problem in report.problems:
@@ -92,7 +99,7 @@ def audit_verify(
     raise typer.Exit(1 if report.problems else 0)
 
 
-def release(digest: Digest, state: State, reason: Reason) -> None:
+def release(digest: Digest, reason: Reason, state: State = None) -> None:
     """Promote an adapter whatever was decided about it. Your word is recorded, with your name and the reason.
 
     A running service follows within seconds; where none runs it is carried out now.
@@ -100,7 +107,7 @@ def release(digest: Digest, state: State, reason: Reason) -> None:
     _override(digest, state, "release", reason)
 
 
-def block(digest: Digest, state: State, reason: Reason) -> None:
+def block(digest: Digest, reason: Reason, state: State = None) -> None:
     """Keep an adapter away from every server, now and when it arrives again, until somebody releases it.
 
     A running service follows within seconds; where none runs it is carried out now.
@@ -109,14 +116,17 @@ def block(digest: Digest, state: State, reason: Reason) -> None:
 
 
 def lineage(
-    name: Annotated[str, typer.Argument(help="An adapter's name or digest.")], state: State, as_json: AsJson = False
+    name: Annotated[str, typer.Argument(help="An adapter's name or digest.")],
+    state: State = None,
+    as_json: AsJson = False,
 ) -> None:
     """Print an adapter's ancestors and descendants with their verdicts."""
     from monitor.ledger import Ledger
     from monitor.lineage import lineage_json, lineage_tree, render_lineage
     from monitor.state import StateFolder
+    from monitor.state_finding import find_state
 
-    with Ledger(StateFolder.peek(state).ledger_path, read_only=True) as ledger:
+    with Ledger(StateFolder.peek(find_state(state)).ledger_path, read_only=True) as ledger:
         tree = lineage_tree(name, ledger)
     if as_json:
         print(json.dumps(lineage_json(tree), indent=2))
@@ -133,9 +143,10 @@ def verify(
 
     **Exit codes:** 0 it is · 1 it is not · 2 no adapter there.
     """
+    from monitor.state_finding import state_around
     from monitor.verification import print_verification, verify_folder
 
-    verification = verify_folder(folder, state)
+    verification = verify_folder(folder, state or state_around(folder))
     if as_json:
         print(json.dumps(verification.as_dict(), indent=2))
     else:
@@ -144,16 +155,18 @@ def verify(
 
 
 def queue(
-    state: State,
+    state: State = None,
     revive: Annotated[str | None, typer.Option(help="Digest of a dead letter to try again, or 'all'.")] = None,
     as_json: AsJson = False,
 ) -> None:
     """List the reviews that are waiting, running or dead, and revive dead ones."""
     from monitor.queue_listing import list_jobs, revive_jobs
+    from monitor.state_finding import find_state
 
+    where = find_state(state)
     if revive is not None:
-        print(f"{revive_jobs(state, revive)} revived")
-    list_jobs(state, as_json, Console())
+        print(f"{revive_jobs(where, revive)} revived")
+    list_jobs(where, as_json, Console())
 
 
 def token(
@@ -170,10 +183,11 @@ def token(
     print(create_token(file, name, "write" if scope == "write" else "read"))
 
 
-def _override(digest: str, state: Path, action: Literal["release", "block"], reason: str) -> None:
+def _override(digest: str, state: Path | None, action: Literal["release", "block"], reason: str) -> None:
     from monitor.overrides import record_override
+    from monitor.state_finding import find_state
 
-    override, applied = record_override(state, digest, action, reason, getpass.getuser())
+    override, applied = record_override(find_state(state), digest, action, reason, getpass.getuser())
     waiting = "recorded; the running service follows within seconds"
     done = "carried out" if applied else override.note or waiting
     print(f"{action} of {override.digest}: {done}")

@@ -8,8 +8,7 @@ from monitor.exit_codes import UsageError
 from monitor.ledger import Ledger
 from monitor.review import Review
 from monitor.state import StateFolder
-
-_USUAL = (Path("alignwatch-report/state"), Path("alignwatch-demo/state"))
+from monitor.state_finding import state_folders
 
 
 def find_review(digest: str, state: Path | None) -> Review:
@@ -18,9 +17,7 @@ def find_review(digest: str, state: Path | None) -> Review:
     Raises:
         UsageError: no state folder was found, or no review, or several adapters begin like that.
     """
-    folders = [state] if state else [folder for folder in _USUAL if folder.is_dir()]
-    if not folders:
-        raise UsageError(f"no state folder here ({', '.join(map(str, _USUAL))}); name one with --state")
+    folders = state_folders(state)
     found: list[Review] = []
     for folder in folders:
         with Ledger(StateFolder.peek(folder).ledger_path, read_only=True) as ledger:
