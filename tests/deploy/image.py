@@ -117,7 +117,9 @@ exec chroot . setpriv --reuid=10001 --regid=10001 --clear-groups --no-new-privs 
 
 
 def can_contain() -> bool:
-    """Whether this machine lets a test make mounts of its own."""
+    """Whether this machine lets a test make mounts of its own, and nothing that is needed lies where they come."""
+    if any(Path(needed).is_relative_to("/tmp") for needed in (sys.prefix, sys.base_prefix, ROOT)):
+        return False  # the container has a /tmp of its own, which would hide this Python or this project
     if os.geteuid() != 0 or not all(map(shutil.which, ("unshare", "setpriv", "chroot"))):
         return False
     probe = ["unshare", "--mount", "sh", "-c", "mount -t tmpfs tmpfs /mnt"]

@@ -266,7 +266,7 @@ print(vllm.__version__)
     assert SERVICES["vllm"]["image"].endswith(f":v{version}")
 
 
-needs_mounts = pytest.mark.skipif(not can_contain(), reason="making mounts of one's own takes root")
+needs_mounts = pytest.mark.skipif(not can_contain(), reason="making mounts takes root, and a checkout outside of /tmp")
 
 
 class _Stage:

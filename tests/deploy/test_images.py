@@ -266,7 +266,7 @@ def test_the_health_check_has_less_time_than_the_engine_gives_it() -> None:
 
 # As a container runs it
 
-needs_mounts = pytest.mark.skipif(not can_contain(), reason="making mounts of one's own takes root")
+needs_mounts = pytest.mark.skipif(not can_contain(), reason="making mounts takes root, and a checkout outside of /tmp")
 
 
 @pytest.fixture
