@@ -182,6 +182,18 @@ class TestAsking:
         assert [reply.json()["queued"] for reply in replies] == [True, False]
         assert asking.get(replies[0].json()["verdict_url"], headers=headers).json()["job"]["reason"] == "requested"
 
+    def test_the_short_path_is_the_long_one_with_all_its_guards(self, ledger: Ledger, tmp_path: Path) -> None:
+        settle(ledger, adapter(1, "n"), [], "clean", "fine")
+        tokens = {scope: create_token(tmp_path / "tokens", scope, scope) for scope in ("read", "write")}
+        asking = client(ledger, Desk(ledger), tokens=tmp_path / "tokens")
+
+        def ask(**headers: str) -> int:
+            return asking.post("/reviews", json={"digest": digest(1)}, headers=headers).status_code
+
+        assert ask() == 401
+        assert ask(Authorization=f"Bearer {tokens['read']}") == 403
+        assert ask(Authorization=f"Bearer {tokens['write']}") == 202
+
     @pytest.mark.parametrize(
         ("body", "status"),
         [
