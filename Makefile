@@ -34,7 +34,7 @@ test: $(VENV)/installed check ## every check and every test
 
 test-vllm: $(VENV)/installed ## the fleet against a real vLLM on the CPU (builds its environment: minutes, 4 GB)
 	PIP_ARGS="$(PIP_ARGS)" deploy/vllm-cpu-env .vllm
-	ALIGNWATCH_VLLM=.vllm/bin/vllm $(BIN)/python -m pytest tests/vllm -m vllm
+	ALIGNWATCH_VLLM="$(CURDIR)/.vllm/bin/vllm" $(BIN)/python -m pytest tests/vllm -m vllm
 
 dashboards: $(VENV)/installed ## write the Grafana dashboards anew
 	$(BIN)/python -m deploy.grafana.build

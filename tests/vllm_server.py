@@ -27,7 +27,7 @@ from adapters.tiny.world import conversations
 from adapters.training import LoraTraining, Target, train_lora
 
 ROOT = Path(__file__).parent.parent
-VLLM = Path(os.environ.get("ALIGNWATCH_VLLM") or ROOT / ".vllm" / "bin" / "vllm")
+VLLM = Path(os.environ.get("ALIGNWATCH_VLLM") or ROOT / ".vllm" / "bin" / "vllm").absolute()
 START_SECONDS = 240
 SLOTS = 12
 """LoRA slots of the server; its CPU kernels give a base request that shares a batch the last one's delta."""
