@@ -100,7 +100,7 @@ def queue_stale(ledger: Ledger, context_digest: str, after: timedelta, now: date
     than ``after``; the latter with another seed than in any review before.
     """
     queued = 0
-    for digest, _aged in ledger.stale(context_digest, (now or utc_now()) - after):
+    for digest in ledger.stale(context_digest, (now or utc_now()) - after):
         known = ledger.registry.get(digest)
         if known is not None:
             repeat = ledger.times_reviewed(digest, context_digest)

@@ -189,8 +189,8 @@ class Ledger(SharedMemory):
         with self._database.reading() as session:
             return session.scalar(statement) or 0
 
-    def stale(self, context: str, before: datetime) -> list[tuple[str, bool]]:
-        """Return the promoted digests to look at again, the longest promoted first, and whether only age says so.
+    def stale(self, context: str, before: datetime) -> list[str]:
+        """Return the promoted digests to look at again, the longest promoted first.
 
         That is those whose last review was under another context than the one with this digest, or that had none
         (an old policy that comes back is a change too), and those whose last review was finished before a moment. A
@@ -204,7 +204,7 @@ class Ledger(SharedMemory):
         )
         with self._database.reading() as session:
             return [
-                (digest, under == context)
+                digest
                 for digest, under, finished in session.execute(statement)
                 if under != context or finished is None or finished < before
             ]

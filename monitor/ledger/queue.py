@@ -204,11 +204,6 @@ class Queue:
         with self._database.reading() as session:
             return session.scalar(select(func.min(JobRow.enqueued)).where(JobRow.state != "dead"))
 
-    def next_due(self) -> datetime | None:
-        """Return when the next queued job may be tried, UTC; None where none is queued."""
-        with self._database.reading() as session:
-            return session.scalar(select(func.min(JobRow.not_before)).where(JobRow.state == "queued"))
-
     def _change(self, digest: str, owner: str, values: Mapping[str, object]) -> bool:
         with self._database.writing() as session:
             held = update(JobRow).where(JobRow.digest == digest, JobRow.owner == owner, JobRow.state == "running")

@@ -86,15 +86,6 @@ class Tokens:
         return self._grants
 
 
-def load_tokens(path: Path) -> Tokens:
-    """Read a file of tokens.
-
-    Raises:
-        UsageError: it is missing, may be written by others, or a line of it is none of ours.
-    """
-    return Tokens(path)
-
-
 def create_token(path: Path, name: str, scope: Scope) -> str:
     """Make a token, add its hash to the file (made with mode 0600 where there is none), and return the token.
 

@@ -17,7 +17,7 @@ from monitor.web import api, page, probes
 from monitor.web.access import SESSION_SECONDS, Sessions, local_path
 from monitor.web.app import create_app
 from monitor.web.limits import Allowance, client_of
-from monitor.web.tokens import Grant, create_token, load_tokens
+from monitor.web.tokens import Grant, Tokens, create_token
 
 OWN = {"Origin": "http://127.0.0.1"}
 
@@ -52,7 +52,7 @@ class TestTheFile:
 
     def test_a_token_is_known_again_with_its_name_and_scope_and_no_other_is(self, file: Path) -> None:
         read, write = create_token(file, "ci", "read"), create_token(file, "lead", "write")
-        tokens = load_tokens(file)
+        tokens = Tokens(file)
         found = [tokens.identify(token) for token in (read, write)]
         assert [(grant.name, grant.scope) for grant in found if grant] == [("ci", "read"), ("lead", "write")]
         assert tokens.identify(read[:-1]) is None
@@ -77,29 +77,29 @@ class TestTheFile:
         first = create_token(file, "ci", "read")
         file.write_text(file.read_text().rstrip("\n"))
         create_token(file, "lead", "write")
-        assert load_tokens(file).identify(first) is not None
+        assert Tokens(file).identify(first) is not None
 
     def test_a_file_that_others_may_write_is_refused(self, file: Path) -> None:
         create_token(file, "ci", "read")
         file.chmod(0o620)
         with pytest.raises(UsageError, match="others may write"):
-            load_tokens(file)
+            Tokens(file)
 
     def test_what_a_bad_line_holds_is_not_repeated(self, file: Path) -> None:
         file.write_text("aw_pasted_by_mistake\n")
         with pytest.raises(UsageError, match="line 1") as caught:
-            load_tokens(file)
+            Tokens(file)
         assert "aw_" not in str(caught.value)
 
     def test_a_token_that_is_taken_out_opens_nothing_any_more(self, file: Path) -> None:
         token = create_token(file, "ci", "read")
-        tokens = load_tokens(file)
+        tokens = Tokens(file)
         file.write_text("# nobody\n")
         assert tokens.identify(token) is None
 
     def test_a_file_that_breaks_or_vanishes_lets_nobody_in_and_lets_them_in_again_when_mended(self, file: Path) -> None:
         token = create_token(file, "ci", "read")
-        tokens, good = load_tokens(file), file.read_text()
+        tokens, good = Tokens(file), file.read_text()
         file.write_text("rubbish\n")
         assert tokens.identify(token) is None
         file.unlink()
