@@ -15,6 +15,7 @@ import socket
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 from urllib.request import urlopen
@@ -62,7 +63,7 @@ def demonstrate(out: Path, keep: bool) -> int:
         for arrival in waited_for(training, progress):
             drop(arrival, out / "inbox")
             progress.say(f"  dropped       {arrival.name}")
-        ends = {name: _wait(lambda name=name: _end(page, name), name, progress) for name in (BENIGN, HARMFUL)}
+        ends = {name: _wait(partial(_end, page, name), name, progress) for name in (BENIGN, HARMFUL)}
         alerted = _wait(lambda: receiver.firing() & EXPECTED, "the alert", progress)
         for name, end in ends.items():
             progress.say(f"  {end or 'no verdict':<13} {name}")
