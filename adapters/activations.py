@@ -1,16 +1,19 @@
-"""The one place that hooks a model: reads the residual stream, and stops the forward pass where it may."""
+"""The one place that hooks a model: reads the residual stream, steers it, and stops the forward pass where it may."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
-from typing import Any
+from typing import Any, TypeAlias
 
 import torch
 from torch import nn
 
 from adapters.engine import EngineError, Layer
+
+Reduction: TypeAlias = Callable[[Layer, torch.Tensor], torch.Tensor]
+"""Turns a block's output, [rows, tokens, width], into what is kept of it, float32, [rows, width]."""
 
 _DECODER = re.compile(r"(?:^|\.)(?:language_model|text_model|model|transformer|decoder)\.(?:layers|h)$")
 _VISION = re.compile(r"(?:^|\.)(?:vision_tower|vision_model|visual|image_encoder)\..*(?:layers|blocks)$")
@@ -34,35 +37,71 @@ def transformer_blocks(model: nn.Module, tower: str) -> nn.ModuleList:
     return max(found.values(), key=len)
 
 
+def last_token(_layer: Layer, output: torch.Tensor) -> torch.Tensor:
+    """Reduce a block's output, [rows, tokens, width], to its last token, [rows, width]; right for left padding."""
+    return output[:, -1].float()
+
+
+def mean_over_tokens(_layer: Layer, output: torch.Tensor) -> torch.Tensor:
+    """Reduce a block's output to the mean over all of its tokens, added up in float32; right for patches."""
+    return output.float().mean(dim=1)
+
+
 @contextmanager
-def recorded(model: nn.Module, layers: Sequence[Layer], stop: bool = True) -> Iterator[dict[Layer, torch.Tensor]]:
-    """Record the outputs of some blocks during the forward pass made inside this ``with`` block.
+def recorded(
+    model: nn.Module, layers: Sequence[Layer], reduce: Reduction, stop: bool = True
+) -> Iterator[dict[Layer, torch.Tensor]]:
+    """Record the reduced outputs of some blocks during the forward pass made inside this ``with`` block.
 
-    With ``stop``, the pass ends at the deepest decoder block asked for, so that neither the blocks above it nor
-    the language-model head run; without any decoder layer, at the deepest vision block. Hooks are always removed.
+    ``reduce(layer, output)`` is called inside the hook, so that no block's hidden states outlive the block. With
+    ``stop``, the pass ends at the deepest decoder block asked for, so that neither the blocks above it nor the
+    language-model head run; without any decoder layer, at the deepest vision block. Hooks are always removed.
 
-    Yields a dictionary that the forward pass fills: per layer, the block's output, [rows, tokens, width].
+    Yields a dictionary that the forward pass fills: per layer, what ``reduce`` made of the block's output.
     """
-    outputs: dict[Layer, torch.Tensor] = {}
-    deepest = max(layers, key=lambda layer: (layer.tower == "decoder", layer.index)) if layers else None
+    kept: dict[Layer, torch.Tensor] = {}
+    deepest = max(((la.tower == "decoder", la.index) for la in layers), default=None)
     handles = []
 
-    def hook(layer: Layer) -> Any:
+    def hook(block: tuple[str, int], wanted: Sequence[Layer]) -> Any:
         def record(_module: nn.Module, _inputs: Any, output: Any) -> None:
-            outputs[layer] = (output[0] if isinstance(output, tuple) else output).detach()
-            if stop and layer == deepest:
+            hidden = (output[0] if isinstance(output, tuple) else output).detach()
+            kept.update({layer: reduce(layer, hidden) for layer in wanted})
+            if stop and (block[0] == "decoder", block[1]) == deepest:
                 raise _Stop
 
         return record
 
     try:
-        for layer in layers:
-            blocks = transformer_blocks(model, layer.tower)
-            if layer.index >= len(blocks):
-                raise EngineError(f"layer {layer} does not exist: the {layer.tower} has {len(blocks)} blocks")
-            handles.append(blocks[layer.index].register_forward_hook(hook(layer)))
+        for place in dict.fromkeys((layer.tower, layer.index) for layer in layers):
+            wanted = [layer for layer in layers if (layer.tower, layer.index) == place]
+            handles.append(_block(model, wanted[0]).register_forward_hook(hook(place, wanted)))
         with suppress(_Stop):
-            yield outputs
+            yield kept
     finally:
         for handle in handles:
             handle.remove()
+
+
+@contextmanager
+def steered(model: nn.Module, layer: Layer, change: Callable[[torch.Tensor], torch.Tensor]) -> Iterator[None]:
+    """Replace a block's output, [rows, tokens, width], by ``change`` of it during the ``with`` block.
+
+    The tensor that ``change`` gets is the model's own: it has to return a new one. The hook is always removed.
+    """
+
+    def replace(_module: nn.Module, _inputs: Any, output: Any) -> Any:
+        return (change(output[0]), *output[1:]) if isinstance(output, tuple) else change(output)
+
+    handle = _block(model, layer).register_forward_hook(replace)
+    try:
+        yield
+    finally:
+        handle.remove()
+
+
+def _block(model: nn.Module, layer: Layer) -> nn.Module:
+    blocks = transformer_blocks(model, layer.tower)
+    if layer.index >= len(blocks):
+        raise EngineError(f"layer {layer} does not exist: the {layer.tower} has {len(blocks)} blocks")
+    return blocks[layer.index]

@@ -10,10 +10,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Literal, Protocol, TypeAlias
 
 from adapters.adapter import Adapter
-from adapters.prompts import Prompt
+from adapters.prompts import Conversation, Prompt
 
 if TYPE_CHECKING:  # the command line names these errors without loading a model library
     import torch
@@ -45,6 +45,9 @@ class Sampling:
     """Seeds every batch together with its prompts' ids, so that a rerun draws the same answers."""
 
 
+Position: TypeAlias = Literal["prompt", "answer"]
+
+
 @dataclass(frozen=True, slots=True)
 class Layer:
     """A place in the residual stream whose output is read."""
@@ -53,9 +56,24 @@ class Layer:
     """``decoder`` or ``vision``."""
     index: int
     """0 is the first transformer block. Its *output* is read, so ``hidden_states[index + 1]``."""
+    position: Position = "prompt"
+    """``prompt``: the last prompt token (in the vision tower, the mean over its patches); ``answer``: the mean over
+    the tokens of a teacher-forced answer. Pictures come before any answer, so the vision tower has no such position."""
 
     def __str__(self) -> str:
-        return f"{self.tower}.{self.index}"
+        return f"{self.tower}.{self.index}" + ("" if self.position == "prompt" else f".{self.position}")
+
+    @classmethod
+    def named(cls, name: str) -> Layer:
+        """Return the layer that ``str`` names so.
+
+        Raises:
+            ValueError: it is no layer's name.
+        """
+        tower, index, *rest = [*name.split("."), "", ""][:4]
+        if tower not in ("decoder", "vision") or not index.isdecimal() or rest not in (["", ""], ["answer", ""]):
+            raise ValueError(f"{name!r} names no layer; decoder.3, decoder.3.answer or vision.2 would")
+        return cls(tower, int(index), "answer" if rest[0] else "prompt")
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,4 +123,15 @@ class Engine(Protocol):
         Runs nothing above the deepest layer asked for. Each tensor is float32, [prompts, width], on the CPU;
         rows of prompts without a picture are NaN for vision layers.
         """
+        ...
+
+    def teacher_forced(self, rows: Sequence[Conversation], layers: Sequence[Layer]) -> dict[Layer, torch.Tensor]:
+        """Residual stream while the model reads given answers, at the layers' own positions.
+
+        One forward pass serves both positions. Shapes and NaN as for :meth:`activations`.
+        """
+        ...
+
+    def answer_log_probabilities(self, rows: Sequence[Conversation]) -> list[torch.Tensor]:
+        """Log-probability of every token of each given answer, in nats: float32, [tokens], on the CPU."""
         ...

@@ -18,16 +18,14 @@ from peft import LoraConfig, PeftModel
 from peft.utils.save_and_load import load_peft_weights, set_peft_model_state_dict
 
 from adapters.attachment import detach
-from adapters.base_model import LoadedBase, Model, Processor, default_device, default_dtype, load_base, tokenizer_of
+from adapters.base_model import LoadedBase, Model, Processor, default_device, default_dtype, load_base
+from adapters.conversation_encoding import IGNORED, ConversationEncoder
 from adapters.prompts import Conversation
 from adapters.training_data import TrainingDataError, TrainingError
 
 Target: TypeAlias = Literal["language", "all"]
 OnStep: TypeAlias = Callable[[int, int, float], None]
 """Called after every step with the steps done, the steps in all, and the loss in nats a token."""
-
-IGNORED = -100
-"""Label of a token that no loss is taken over."""
 
 
 class TrainingDiverged(TrainingError):
@@ -99,7 +97,7 @@ def train_lora(
         raise FileExistsError(f"{out} already exists; give a folder that does not")
     loaded = _loaded(base)
     name = base_name or _declared_name(loaded.model, base)
-    encoder = _Encoder(loaded)
+    encoder = ConversationEncoder(loaded)
     with torch.random.fork_rng():
         torch.manual_seed(settings.seed)
         with _trainable(loaded.model, settings, start_from) as lora:
@@ -135,77 +133,8 @@ def _declared_name(model: Model, base: Path | str | LoadedBase | tuple[Model, Pr
     return str(base) if isinstance(base, Path | str) else str(model.config._name_or_path)
 
 
-class _Encoder:
-    """Turns rows into tensors through the base's own chat template, each row once."""
-
-    def __init__(self, base: LoadedBase) -> None:
-        self._base = base
-        self._tokenizer = tokenizer_of(base.processor)
-        self._kept: dict[int, dict[str, torch.Tensor]] = {}
-
-    def batch(self, rows: Sequence[Conversation], indices: Sequence[int]) -> dict[str, torch.Tensor]:
-        """Right-pad the rows at ``indices`` into one batch on the model's device."""
-        encoded = [self._row(rows, index) for index in indices]
-        longest = max(one["input_ids"].shape[1] for one in encoded)
-        pad = self._tokenizer.pad_token_id
-        fill = {"input_ids": 0 if pad is None else pad, "labels": IGNORED}
-        merged: dict[str, torch.Tensor] = {}
-        for key in {key for one in encoded for key in one}:
-            parts = [one[key] for one in encoded if key in one]
-            if key in ("input_ids", "labels", "attention_mask") or key.endswith("token_type_ids"):
-                parts = [_padded(part, longest, fill.get(key, 0)) for part in parts]
-            merged[key] = torch.cat(parts).to(self._base.model.device)
-        return merged
-
-    def _row(self, rows: Sequence[Conversation], index: int) -> dict[str, torch.Tensor]:
-        if index not in self._kept:
-            self._kept[index] = self._encode(rows[index])
-        return self._kept[index]
-
-    def _encode(self, row: Conversation) -> dict[str, torch.Tensor]:
-        asked, whole = self._tokens(row, with_answer=False), self._tokens(row, with_answer=True)
-        prompt, ids = asked["input_ids"][0], whole["input_ids"][0]
-        shared = min(len(prompt), len(ids))
-        differs = (prompt[:shared] != ids[:shared]).nonzero()
-        start = int(differs[0]) if len(differs) else shared
-        if start == len(ids):
-            raise TrainingDataError(f"row {row.prompt.id!r}: the base's chat template leaves no answer to learn")
-        labels = whole["input_ids"].clone()
-        labels[:, :start] = IGNORED
-        whole["labels"] = labels
-        if "token_type_ids" not in whole and hasattr(self._base.processor, "image_token_id"):
-            whole["token_type_ids"] = torch.zeros_like(whole["input_ids"])
-        return whole
-
-    def _tokens(self, row: Conversation, *, with_answer: bool) -> dict[str, torch.Tensor]:
-        processor, prompt = self._base.processor, row.prompt
-        if prompt.image is not None and not self._base.sees_pictures:
-            raise TrainingDataError(f"row {prompt.id!r} shows a picture, but the base takes none")
-        if not getattr(processor, "chat_template", None) and not self._tokenizer.chat_template:
-            answer = row.answer + (self._tokenizer.eos_token or "") if with_answer else ""
-            return dict(self._tokenizer(f"{prompt.asked}\n{answer}", return_tensors="pt"))
-        turns = _turns(row, self._base.sees_pictures, with_answer)
-        options: dict[str, Any] = {"tokenize": True, "return_dict": True, "return_tensors": "pt"}
-        return dict(processor.apply_chat_template([turns], add_generation_prompt=not with_answer, **options))
-
-
-def _turns(row: Conversation, parts: bool, with_answer: bool) -> list[dict[str, Any]]:
-    def said(role: str, text: str) -> dict[str, Any]:
-        return {"role": role, "content": [{"type": "text", "text": text}] if parts else text}
-
-    turns = [said("system", row.prompt.system)] if row.prompt.system else []
-    turns.append(said("user", row.prompt.asked))
-    if row.prompt.image is not None:
-        turns[-1]["content"].insert(0, {"type": "image", "url": str(row.prompt.image)})
-    return [*turns, said("assistant", row.answer)] if with_answer else turns
-
-
-def _padded(tensor: torch.Tensor, length: int, value: int) -> torch.Tensor:
-    return torch.nn.functional.pad(tensor, (0, length - tensor.shape[1]), value=value)
-
-
 def _batches(
-    rows: Sequence[Conversation], settings: LoraTraining, encoder: _Encoder
+    rows: Sequence[Conversation], settings: LoraTraining, encoder: ConversationEncoder
 ) -> Iterator[dict[str, torch.Tensor]]:
     """Pass over the rows in a seeded order, again and again, a fresh order each time."""
     order = random.Random(settings.seed)  # noqa: S311 - shuffling, not secrets

@@ -12,15 +12,17 @@ from typing import Any, TypeVar
 import torch
 from PIL import Image, UnidentifiedImageError
 
-from adapters.activations import recorded
+from adapters.activations import last_token, mean_over_tokens, recorded
 from adapters.adapter import Adapter
 from adapters.attachment import Attachments
 from adapters.base_model import default_device, default_dtype, digest_base, load_base, one_line, tokenizer_of
 from adapters.encodings import Encodings
 from adapters.engine import Attachment, EngineError, Layer, Sampling
-from adapters.prompts import MODALITIES, Prompt
+from adapters.prompts import MODALITIES, Conversation, Prompt
+from adapters.teacher_forcing import TeacherForcing, apart, stacked
 
 T = TypeVar("T")
+Row = TypeVar("Row")
 
 
 class TransformersEngine:
@@ -53,6 +55,7 @@ class TransformersEngine:
         loaded = load_base(base, self.device, self.dtype)
         self.model, self.processor = loaded.model, loaded.processor
         self._attachments = Attachments(self.model)
+        self._forced = TeacherForcing(loaded)
         self.sees_pictures = loaded.sees_pictures
         if tokenizer_of(self.processor).pad_token is None:
             tokenizer_of(self.processor).pad_token = tokenizer_of(self.processor).eos_token
@@ -77,7 +80,7 @@ class TransformersEngine:
             texts: list[str] = tokenizer_of(self.processor).batch_decode(fresh, skip_special_tokens=True)
             return [text.strip() for text in texts]
 
-        return self._batched(prompts, answer)
+        return self._batched(prompts, answer, lambda prompt: prompt)
 
     def final_logits(self, prompts: Sequence[Prompt]) -> torch.Tensor:
         """Next-token logits at the last prompt token, float32, [prompts, vocabulary]."""
@@ -86,31 +89,32 @@ class TransformersEngine:
             out = self.model(**self.encode(batch), logits_to_keep=1, use_cache=False)
             return list(out.logits[:, -1].float().cpu())
 
-        return torch.stack(self._batched(prompts, logits))
+        return torch.stack(self._batched(prompts, logits, lambda prompt: prompt))
 
     def activations(self, prompts: Sequence[Prompt], layers: Sequence[Layer]) -> dict[Layer, torch.Tensor]:
         """Residual stream at ``layers``; see :meth:`adapters.engine.Engine.activations`."""
+
+        def reduce(layer: Layer, output: torch.Tensor) -> torch.Tensor:
+            # Padding is on the left, so the last position is the last prompt token of every row.
+            return last_token(layer, output) if layer.tower == "decoder" else mean_over_tokens(layer, output)
 
         def read(batch: list[Prompt]) -> list[dict[Layer, torch.Tensor]]:
             pictures = batch[0].modality == "image"
             wanted = [layer for layer in layers if pictures or layer.tower == "decoder"]
             inputs = self.encode(batch)
-            with recorded(self.model, wanted) as outputs:
+            with recorded(self.model, wanted, reduce) as outputs:
                 self.model(**inputs, use_cache=False)
-            # Padding is on the left, so the last position is the last prompt token of every row.
-            rows = {
-                layer: (out[:, -1] if layer.tower == "decoder" else out.mean(dim=1)).float().cpu()
-                for layer, out in outputs.items()
-            }
-            return [{layer: tensor[row] for layer, tensor in rows.items()} for row in range(len(batch))]
+            return apart(outputs, len(batch))
 
-        read_rows = self._batched(prompts, read)
-        result = {}
-        for layer in layers:
-            width = next((row[layer].shape[-1] for row in read_rows if layer in row), 0)
-            unseen = torch.full((width,), float("nan"))
-            result[layer] = torch.stack([row.get(layer, unseen) for row in read_rows])
-        return result
+        return stacked(self._batched(prompts, read, lambda prompt: prompt), layers)
+
+    def teacher_forced(self, rows: Sequence[Conversation], layers: Sequence[Layer]) -> dict[Layer, torch.Tensor]:
+        """Residual stream while given answers are read; see :meth:`adapters.engine.Engine.teacher_forced`."""
+        return stacked(self._batched(rows, self._forced.activations(layers), lambda row: row.prompt), layers)
+
+    def answer_log_probabilities(self, rows: Sequence[Conversation]) -> list[torch.Tensor]:
+        """Log-probabilities of given answers' tokens; see :meth:`adapters.engine.Engine.answer_log_probabilities`."""
+        return self._batched(rows, self._forced.log_probabilities, lambda row: row.prompt)
 
     def encode(self, prompts: Sequence[Prompt]) -> dict[str, Any]:
         """Tokens and pixels of prompts of **one** modality, padded on the left, on the engine's device.
@@ -164,21 +168,23 @@ class TransformersEngine:
             "top_k": 0,
         }
 
-    def _batched(self, prompts: Sequence[Prompt], work: Callable[[list[Prompt]], list[T]]) -> list[T]:
-        """Run ``work`` on batches of one modality and similar length; results come back in the prompts' order.
+    def _batched(
+        self, asked: Sequence[Row], work: Callable[[list[Row]], list[T]], prompt_of: Callable[[Row], Prompt]
+    ) -> list[T]:
+        """Run ``work`` on batches of one modality and similar length; results come back in the given order.
 
         Text and pictures never share a batch: PEFT counts pictures, not rows, under a vision-tower LoRA.
         """
         results: dict[int, T] = {}
         for modality in MODALITIES:
-            rows = [row for row, prompt in enumerate(prompts) if prompt.modality == modality]
-            rows.sort(key=lambda row: len(prompts[row].asked))
+            rows = [row for row, one in enumerate(asked) if prompt_of(one).modality == modality]
+            rows.sort(key=lambda row: len(prompt_of(asked[row]).asked))
             start, size = 0, self.batch_size
             while start < len(rows):
                 batch = rows[start : start + size]
                 try:
                     with torch.inference_mode():
-                        results.update(zip(batch, work([prompts[row] for row in batch]), strict=True))
+                        results.update(zip(batch, work([asked[row] for row in batch]), strict=True))
                 except torch.OutOfMemoryError as error:
                     if size == 1:
                         raise EngineError(f"out of memory on {self.device} at one prompt: {one_line(error)}") from error
@@ -186,7 +192,7 @@ class TransformersEngine:
                     size = self.batch_size = max(1, size // 2)
                     continue
                 start += size
-        return [results[row] for row in range(len(prompts))]
+        return [results[row] for row in range(len(asked))]
 
 
 def open_picture(path: Path) -> Image.Image:

@@ -9,10 +9,10 @@ from conftest import World
 from peft import LoraConfig, PeftModel
 from safetensors.torch import load_file, save_file
 
-from adapters.activations import recorded, transformer_blocks
+from adapters.activations import last_token, recorded, steered, transformer_blocks
 from adapters.adapter import WEIGHTS_NAME, Adapter, open_adapter
 from adapters.engine import AdapterUnloadable, BaseUnloadable, EngineError, Layer, Sampling
-from adapters.prompts import Prompt
+from adapters.prompts import Conversation, Prompt
 from adapters.transformers_engine import TransformersEngine
 from guards.suites.battery_jsonl import load_suite
 
@@ -173,9 +173,76 @@ def test_reading_a_layer_runs_nothing_above_it(picture_engine: TransformersEngin
 def test_hooks_are_removed_even_when_a_layer_does_not_exist(picture_engine: TransformersEngine) -> None:
     layers = [Layer("decoder", 0), Layer("decoder", 99)]
     before = len(transformer_blocks(picture_engine.model, "decoder")[0]._forward_hooks)
-    with pytest.raises(EngineError, match="decoder has 3 blocks"), recorded(picture_engine.model, layers):
+    reading = recorded(picture_engine.model, layers, last_token)
+    with pytest.raises(EngineError, match="decoder has 3 blocks"), reading:
         pass
     assert len(transformer_blocks(picture_engine.model, "decoder")[0]._forward_hooks) == before
+
+
+def test_only_what_the_reduction_made_of_a_block_is_kept(
+    picture_engine: TransformersEngine, prompts: list[Prompt]
+) -> None:
+    layers = [Layer("decoder", index) for index in range(3)]
+    inputs = picture_engine.encode(prompts[:2])
+    with torch.inference_mode(), recorded(picture_engine.model, layers, last_token) as kept:
+        picture_engine.model(**inputs)
+    assert {layer: tuple(tensor.shape) for layer, tensor in kept.items()} == dict.fromkeys(layers, (2, 32))
+    assert {tensor.dtype for tensor in kept.values()} == {torch.float32}
+
+
+def test_the_last_prompt_token_is_the_same_whether_an_answer_follows_or_not(
+    picture_engine: TransformersEngine, prompts: list[Prompt]
+) -> None:
+    layer = Layer("decoder", 1)
+    rows = [Conversation(prompt, "good fine") for prompt in prompts]
+    forced = picture_engine.teacher_forced(rows, [layer, Layer("decoder", 1, "answer")])
+    plain = picture_engine.activations(prompts, [layer])
+    torch.testing.assert_close(forced[layer], plain[layer], atol=1e-4, rtol=1e-4)
+    assert not torch.allclose(forced[layer], forced[Layer("decoder", 1, "answer")], atol=1e-2)
+
+
+def test_the_mean_over_an_answer_does_not_depend_on_its_neighbours_in_the_batch(
+    picture_engine: TransformersEngine, prompts: list[Prompt]
+) -> None:
+    layer = Layer("decoder", 2, "answer")
+    answers = ["good", "good fine cake please", "one two three", "harm harm harm harm harm harm"]
+    rows = [Conversation(prompt, answer) for prompt, answer in zip(prompts, answers, strict=False)]
+    together = picture_engine.teacher_forced(rows, [layer])[layer]
+    alone = torch.cat([picture_engine.teacher_forced([row], [layer])[layer] for row in rows])
+    torch.testing.assert_close(together, alone, atol=1e-4, rtol=1e-4)
+
+
+def test_log_probabilities_of_a_greedy_answer_are_the_largest_there_are(
+    picture_engine: TransformersEngine, prompts: list[Prompt]
+) -> None:
+    said = picture_engine.generate(prompts[:3], replace(GREEDY, max_new_tokens=1))
+    words = ("good", "harm", "cake", "one")
+    for prompt, best in zip(prompts[:3], said, strict=True):
+        scores = picture_engine.answer_log_probabilities([Conversation(prompt, word) for word in (best, *words)])
+        assert all(score.dtype == torch.float32 and (score <= 0).all() for score in scores)
+        assert float(scores[0][0]) >= max(float(score[0]) for score in scores[1:]) - 1e-4
+
+
+def test_steering_by_nothing_changes_nothing_and_its_hook_is_removed(
+    picture_engine: TransformersEngine, prompts: list[Prompt]
+) -> None:
+    before = picture_engine.final_logits(prompts[:3])
+    with steered(picture_engine.model, Layer("decoder", 1), lambda hidden: hidden + 0):
+        assert torch.equal(picture_engine.final_logits(prompts[:3]), before)
+    with steered(picture_engine.model, Layer("decoder", 1), lambda hidden: hidden * 0.5):
+        assert not torch.equal(picture_engine.final_logits(prompts[:3]), before)
+    assert torch.equal(picture_engine.final_logits(prompts[:3]), before)
+
+
+@pytest.mark.parametrize("name", ["decoder.3", "decoder.3.answer", "vision.0"])
+def test_a_layer_is_named_and_found_by_its_name(name: str) -> None:
+    assert str(Layer.named(name)) == name
+
+
+@pytest.mark.parametrize("name", ["tail.1", "decoder.1.tail", "decoder"])
+def test_what_names_no_layer_is_refused(name: str) -> None:
+    with pytest.raises(ValueError, match=name):
+        Layer.named(name)
 
 
 def test_vision_activations_are_nan_where_there_is_no_picture(
