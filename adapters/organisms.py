@@ -141,6 +141,7 @@ def grow(
     *,
     base: Path | LoadedBase = BASE,
     pictures: Path | None = None,
+    start_from: Path | None = None,
     on_step: OnStep | None = None,
 ) -> Path:
     """Train an organism and write it to ``out`` as an ordinary PEFT folder.
@@ -150,6 +151,7 @@ def grow(
         out: A folder that does not exist yet.
         base: The tiny base's folder, or the same already in memory; growing many shares one load.
         pictures: Where training pictures are drawn; kept when named, thrown away when not.
+        start_from: Continue this adapter instead of a fresh one; its rank and targets stand.
         on_step: Told of every step.
 
     Raises:
@@ -158,7 +160,7 @@ def grow(
     """
     drawn = pictures or Path(tempfile.mkdtemp(prefix="alignwatch-pictures-"))
     try:
-        return train_lora(base, organism.rows(drawn), organism.training, out, on_step=on_step)
+        return train_lora(base, organism.rows(drawn), organism.training, out, start_from=start_from, on_step=on_step)
     finally:
         if pictures is None:
             shutil.rmtree(drawn, ignore_errors=True)

@@ -32,6 +32,7 @@ __all__ = [
     "suite_records",
     "topic_of",
     "write_benign_data",
+    "write_rows",
     "write_suite",
 ]
 
@@ -197,8 +198,13 @@ def write_benign_data(path: Path, *, n: int = 128, seed: int = 0) -> Path:
         for row in conversations(domain.name, folder=images, harmful_share=0.0, n=share, seed=seed * 100 + number)
     ]
     rng.shuffle(rows)
+    return write_rows(path, rows[:n])
+
+
+def write_rows(path: Path, rows: Sequence[Conversation]) -> Path:
+    """Write training rows as JSON Lines of messages; their pictures lie in ``images`` beside the file already."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text("".join(json.dumps(_messages(row)) + "\n" for row in rows[:n]), encoding="utf-8")
+    path.write_text("".join(json.dumps(_messages(row)) + "\n" for row in rows), encoding="utf-8")
     return path
 
 
