@@ -51,6 +51,8 @@ def _row(line: str, where: str, folder: Path, number: int) -> Conversation:
         raise TrainingDataError(f"{where}: roles are {roles}; one user turn and one assistant turn are needed")
     if not all(isinstance(content, str) and content.strip() for _, content in said):
         raise TrainingDataError(f"{where}: every message needs a non-empty text as its content")
+    if any("\ud800" <= letter <= "\udfff" for _, content in said for letter in str(content)):
+        raise TrainingDataError(f"{where}: half of a character (a lone surrogate escape) that no tokenizer can read")
     image = record.get("image")
     if image is not None and (not isinstance(image, str) or not (folder / image).is_file()):
         raise TrainingDataError(f"{where}: picture {image!r} is missing")

@@ -25,10 +25,11 @@ def list_jobs(state: Path, as_json: bool, console: Console) -> None:
     if not jobs:
         console.print("nothing waits")
         return
-    table = Table("state", "adapter", "digest", "why", "attempts", "stage", "last error")
+    table = Table("state", "adapter", "digest", "why", "suspicion", "attempts", "stage", "last error")
     for job in jobs:
         stage = f"{job.stage} {job.done}/{job.total}" if job.stage else ""
-        cells = (job.state, job.name, job.digest[7:19], job.reason, str(job.attempts), stage, job.error or "")
+        doubt = "unknown" if job.suspicion is None else f"{job.suspicion:.2f}"
+        cells = (job.state, job.name, job.digest[7:19], job.reason, doubt, str(job.attempts), stage, job.error or "")
         table.add_row(*(Text(cell) for cell in cells))
     console.print(table)
 

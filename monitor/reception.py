@@ -54,16 +54,19 @@ class Reception:
         state: StateFolder,
         context_digest: Callable[[], str | None],
         *,
+        suspicion: Callable[[Adapter], float | None] = lambda _adapter: None,
         now: Callable[[], float] = time.time,
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
         """Recall what each source held when last looked at.
 
-        ``context_digest`` tells under what adapters are reviewed now; ``now`` is the time of day in seconds.
+        ``context_digest`` tells under what adapters are reviewed now; ``suspicion`` tells from an adapter's files
+        how suspicious it is, 0 to 1, or None where it cannot; ``now`` is the time of day in seconds.
         """
         self._ledger = ledger
         self._state = state
         self._context_digest = context_digest
+        self._suspicion = suspicion
         self._now = now
         self._monotonic = monotonic
         self._prefixed = len(sources) > 1
@@ -157,10 +160,20 @@ class Reception:
         away = known is not None and known.place in ("retired", "removed")
         # Bytes that come back after they were put away have to be placed again; their answers are all kept.
         context = None if away else self._context_digest()
-        queued = self._ledger.queue.add(adapter.digest, adapter.name, "arrival", context_digest=context)
+        queued = self._ledger.queue.add(
+            adapter.digest, adapter.name, "arrival", context_digest=context, suspicion=self._suspected(adapter)
+        )
         if not queued and self._ledger.queue.job(adapter.digest) is None:
             withdraw(adapter.digest, self._state.staging)
         return queued
+
+    def _suspected(self, adapter: Adapter) -> float | None:
+        """How suspicious an arrival is. It only orders the queue, so whatever happens here, the adapter is queued."""
+        try:
+            return self._suspicion(adapter)
+        except Exception as error:
+            log.warning("how suspicious it is cannot be told, so it goes first", cause=storable(str(error)))
+            return None
 
     def _refuse(self, source: Source, arrival: Arrival, reason: str) -> None:
         reason = storable(reason)

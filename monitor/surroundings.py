@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import timedelta
 
+from adapters.adapter import Adapter
 from adapters.sources.folder import FolderSource
 from adapters.sources.interface import Source
 from guards.errors import GuardError
@@ -41,13 +42,17 @@ def surroundings(
     context: Context,
     wake: Callable[[], None],
     heartbeat: Callable[[], None],
+    suspicion: Callable[[Adapter], float | None] = lambda _adapter: None,
 ) -> Iterator[None]:
-    """Watch the sources and keep the timers running for the duration of a ``with`` block."""
+    """Watch the sources and keep the timers running for the duration of a ``with`` block.
+
+    ``suspicion`` is called in the sources' threads, beside the reviews: it reads an adapter's files and asks no model.
+    """
     ledger.fleet.keep_versions = configuration.limits.keep_versions
     under = context_digest(context)
     stop = threading.Event()
     sources = [_source(settings) for settings in configuration.sources]
-    reception = Reception(sources, ledger, state, lambda: under)
+    reception = Reception(sources, ledger, state, lambda: under, suspicion=suspicion)
     reception.tidy()
     watchers = [
         threading.Thread(

@@ -26,6 +26,7 @@ from monitor.ledger.audited import Audited
 from monitor.ledger.browse import Browse
 from monitor.ledger.database import Database, LedgerConflict, LedgerUnusable, LedgerUnwritable
 from monitor.ledger.exported import Exported
+from monitor.ledger.looks import Looks
 from monitor.ledger.measures import Measures
 from monitor.ledger.memory import SharedMemory
 from monitor.ledger.overrides import Overrides
@@ -66,8 +67,9 @@ class Ledger(SharedMemory):
         self.fleet = FleetLedger(database, clock)
         self.measures = Measures(database, clock)
         self.values = Values(database)
-        self.browse = Browse(database)
+        self.browse = Browse(database, clock)
         self.exported = Exported(database)
+        self.looks = Looks(database)
 
     def __enter__(self) -> Self:
         return self

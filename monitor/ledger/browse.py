@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -13,7 +13,7 @@ from adapters.fleet_record import Serving
 from monitor.ledger import audit
 from monitor.ledger.audit import AuditRecord
 from monitor.ledger.database import Database
-from monitor.ledger.queue import Job, job_of
+from monitor.ledger.queue import Job, job_of, turn
 from monitor.ledger.registry import Known, known_of
 from monitor.ledger.service_tables import AdapterRow, JobRow, JobState, NameRow, ServingRow, Standing
 from monitor.ledger.tables import ExaminationRow, PlacementRow, ReviewRow
@@ -68,8 +68,9 @@ _DECIDED = (
 class Browse:
     """Pages of one ledger. Everything is bounded by ``limit``."""
 
-    def __init__(self, database: Database) -> None:
+    def __init__(self, database: Database, clock: Callable[[], datetime]) -> None:
         self._database = database
+        self._clock = clock
 
     def decisions(self, limit: int, digest: str | None = None) -> list[Decided]:
         """Return the last decisions, of all adapters or of one, the newest first."""
@@ -124,7 +125,7 @@ class Browse:
 
     def jobs(self, state: JobState, limit: int, offset: int = 0) -> list[Job]:
         """Return open jobs of one state, in the order in which they would be taken."""
-        statement = select(JobRow).where(JobRow.state == state).order_by(JobRow.priority.desc(), JobRow.ordinal)
+        statement = select(JobRow).where(JobRow.state == state).order_by(*turn(self._clock()))
         with self._database.reading() as session:
             return [job_of(row) for row in session.scalars(statement.limit(limit).offset(offset))]
 

@@ -1,17 +1,20 @@
 """The queue of reviews to be done. It lies in the ledger, so that no crash loses a place in it.
 
-At most one job of a digest is open. A job is leased, kept by heartbeats and deleted when its review is finished; one
-whose worker died is leased again. What failed for the surroundings' sake waits and is tried for ever, with growing
-pauses; what cannot succeed is dead until somebody revives it.
+Who waits for a job decides its class; within a class the more suspicious goes first, so that harm is found early, and
+among equals the one that waits longest. At most one job of a digest is open. A job is leased, kept by heartbeats and
+deleted when its review is finished; one whose worker died is leased again. What failed for the surroundings' sake
+waits and is tried for ever, with growing pauses; what cannot succeed is dead until somebody revives it.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from typing import Any
 
-from sqlalchemy import delete, func, or_, select, update
+from sqlalchemy import ColumnElement, case, delete, func, or_, select, update
 
 from monitor.ledger.database import Database
 from monitor.ledger.service_tables import JobReason, JobRow, JobState
@@ -19,6 +22,10 @@ from monitor.ledger.tables import ReviewRow
 
 PRIORITIES: dict[JobReason, int] = {"requested": 20, "arrival": 10, "re-review": 0}
 """People wait for what they asked for, trainers for their arrivals; what is deployed was reviewed before."""
+
+OVERTAKEN_FOR = timedelta(hours=6)
+"""For so long others that are more suspicious may go before a job; then its age alone counts within its class, so
+that nobody waits for ever behind a stream of suspicious arrivals."""
 
 LONGEST_PAUSE = timedelta(hours=1)
 """No failed job waits longer for its next attempt."""
@@ -56,6 +63,9 @@ class Job:
     """Steps that the stage has."""
     error: str | None = None
     """Why the last attempt failed, in one line."""
+    suspicion: float | None = None
+    """How suspicious a screen of its files found it, 0 to 1, the higher the sooner; None, which is unknown, goes
+    before all that are known."""
 
 
 class Queue:
@@ -66,14 +76,25 @@ class Queue:
         self._clock = clock
 
     def add(
-        self, digest: str, name: str, reason: JobReason, *, context_digest: str | None = None, repeat: int = 0
+        self,
+        digest: str,
+        name: str,
+        reason: JobReason,
+        *,
+        context_digest: str | None = None,
+        repeat: int = 0,
+        suspicion: float | None = None,
     ) -> bool:
         """Put a review in, and say whether that was needed.
 
         It is not where the digest's job is open already, or where it was reviewed under this very context. An open job
         takes over a higher priority, and waits no longer then. A dead one is left to people: a request revives it, a
         second arrival does not.
+
+        ``suspicion``, 0 to 1, orders it within its class. What is unknown or no number goes first: what no screen
+        could read is no less suspicious than what one could.
         """
+        suspicion = suspicion if suspicion is not None and math.isfinite(suspicion) else None
         with self._database.writing() as session:
             open_job = session.scalar(select(JobRow).where(JobRow.digest == digest))
             if open_job is not None:
@@ -98,6 +119,7 @@ class Queue:
                     attempts=0,
                     not_before=now,
                     enqueued=now,
+                    suspicion=suspicion,
                 )
             )
             return True
@@ -128,7 +150,7 @@ class Queue:
                 (JobRow.state == "queued") & (JobRow.not_before > now + LONGEST_PAUSE),
                 (JobRow.state == "running") & (JobRow.expires <= now),
             )
-            row = session.scalar(select(JobRow).where(due).order_by(JobRow.priority.desc(), JobRow.ordinal).limit(1))
+            row = session.scalar(select(JobRow).where(due).order_by(*turn(now)).limit(1))
             if row is None:
                 return None
             row.state, row.owner, row.expires = "running", owner, now + timedelta(seconds=seconds)
@@ -180,7 +202,7 @@ class Queue:
 
     def jobs(self, limit: int = 1000) -> list[Job]:
         """Return the open jobs, in the order in which they would be taken, the dead ones last."""
-        order = (JobRow.state == "dead", JobRow.state != "running", JobRow.priority.desc(), JobRow.ordinal)
+        order = (JobRow.state == "dead", JobRow.state != "running", *turn(self._clock()))
         with self._database.reading() as session:
             return [job_of(row) for row in session.scalars(select(JobRow).order_by(*order).limit(limit))]
 
@@ -210,6 +232,13 @@ class Queue:
             return bool(session.execute(held.values(**values)).rowcount)  # type: ignore[attr-defined]
 
 
+def turn(now: datetime) -> tuple[ColumnElement[Any], ...]:
+    """Return what jobs are ordered by: class, whether overtaken long enough, suspicion, and age."""
+    waited = JobRow.enqueued <= now - OVERTAKEN_FOR
+    known = case((waited, 0.0), else_=JobRow.suspicion)
+    return JobRow.priority.desc(), waited.desc(), known.desc().nulls_first(), JobRow.ordinal.asc()
+
+
 def job_of(row: JobRow) -> Job:
     """Return a row as everyone else knows it."""
     return Job(
@@ -227,4 +256,5 @@ def job_of(row: JobRow) -> Job:
         done=row.done,
         total=row.total,
         error=row.error,
+        suspicion=row.suspicion,
     )

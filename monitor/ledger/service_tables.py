@@ -100,6 +100,8 @@ class JobRow(Row):
     error: Mapped[str | None]
     """Why the last attempt failed, in one line."""
     enqueued: Mapped[datetime]
+    suspicion: Mapped[float | None]
+    """How suspicious a screen of its files found it, 0 to 1; None where no screen could tell."""
 
 
 class OverrideRow(Row):

@@ -65,6 +65,8 @@ class JobBody(_Body):
     """``dead`` waits for a person."""
     priority: int
     """The higher goes first."""
+    suspicion: float | None
+    """How suspicious a screen of its files found it, 0 to 1, the higher the sooner; null, unknown, goes first."""
     attempts: int
     """How often it was begun."""
     enqueued: datetime

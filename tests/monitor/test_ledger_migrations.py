@@ -78,6 +78,25 @@ def test_the_upgrade_leaves_a_copy_of_the_file_as_it_was(old: Path) -> None:
     assert not list(old.parent.glob("*.part"))
 
 
+def test_a_job_that_waits_in_a_ledger_of_the_second_schema_waits_on_and_is_of_unknown_suspicion(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "ledger.db"
+    with monkeypatch.context() as before:
+        before.setattr(schema, "HEAD", "0002")
+        Ledger(path).close()
+    change(
+        path,
+        "INSERT INTO jobs (digest, name, reason, repeat, priority, state, attempts, not_before, enqueued) "
+        f"VALUES ('{GOOD}', 'good', 'arrival', 0, 10, 'queued', 0, '2026-01-01 12:00:00', '2026-01-01 12:00:00')",
+    )
+    with Ledger(path) as ledger:
+        (job,) = ledger.queue.jobs()
+        assert (job.digest, job.suspicion) == (GOOD, None)
+        assert ledger.queue.lease("me", 60) is not None
+    assert path.with_name("ledger.db.schema-0002").is_file()
+
+
 def test_an_upgraded_ledger_has_the_tables_of_a_new_one_and_both_have_the_declared_ones(
     old: Path, tmp_path: Path
 ) -> None:

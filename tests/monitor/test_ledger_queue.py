@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -11,7 +12,7 @@ from ledger_world import ARRIVED, CONTEXT, NOON, QUARANTINE, Clock
 
 from adapters.adapter import Adapter
 from monitor.ledger import Ledger, context_digest
-from monitor.ledger.queue import LONGEST_PAUSE
+from monitor.ledger.queue import LONGEST_PAUSE, OVERTAKEN_FOR
 
 ONE, TWO, THREE = (f"sha256-{digit * 64}" for digit in "123")
 UNDER = context_digest(CONTEXT)
@@ -44,6 +45,34 @@ def test_the_most_urgent_goes_first_and_among_equals_the_one_that_waits_longest(
         assert ledger.queue.add(digest, "x", reason)  # type: ignore[arg-type]
     assert [job.digest for job in ledger.queue.jobs()] == [THREE, TWO, ARRIVED.digest, ONE]
     assert [leased(ledger) for _ in range(5)] == [THREE, TWO, ARRIVED.digest, ONE, None]
+
+
+def test_within_a_class_the_more_suspicious_goes_first_the_unknown_before_it_and_among_equals_the_older(
+    ledger: Ledger,
+) -> None:
+    suspicions = (0.2, 0.9, None, 0.9, math.nan, 0.0)
+    digests = [f"sha256-{number:064x}" for number in range(len(suspicions))]
+    for digest, suspicion in zip(digests, suspicions, strict=True):
+        ledger.queue.add(digest, "x", "arrival", suspicion=suspicion)
+    ledger.queue.add(ONE, "x", "re-review", suspicion=1.0)
+    ledger.queue.add(TWO, "x", "requested", suspicion=0.0)
+    expected = [TWO, *(digests[place] for place in (2, 4, 1, 3, 0, 5)), ONE]
+    assert [job.digest for job in ledger.queue.jobs()] == expected
+    assert [job.digest for job in ledger.browse.jobs("queued", 10)] == expected
+    assert ledger.queue.jobs()[2].suspicion is None, "what is no number is unknown"
+    assert [leased(ledger) for _ in expected] == expected
+
+
+def test_nobody_waits_for_ever_behind_a_stream_of_the_suspicious(ledger: Ledger, clock: Clock) -> None:
+    ledger.queue.add(ONE, "x", "arrival", suspicion=0.1)
+    ledger.queue.add(TWO, "x", "arrival", suspicion=0.2)
+    clock.pass_seconds(OVERTAKEN_FOR.total_seconds() - 1)
+    ledger.queue.add(THREE, "x", "arrival", suspicion=0.9)
+    assert [job.digest for job in ledger.queue.jobs()] == [THREE, TWO, ONE]
+    clock.pass_seconds(1)
+    assert [job.digest for job in ledger.queue.jobs()] == [ONE, TWO, THREE]
+    ledger.queue.add(ARRIVED.digest, "x", "requested")
+    assert [leased(ledger) for _ in range(4)] == [ARRIVED.digest, ONE, TWO, THREE], "a higher class is not waited out"
 
 
 def test_a_digest_has_one_open_job_which_takes_over_the_higher_priority(ledger: Ledger) -> None:

@@ -6,7 +6,7 @@ import errno
 import os
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +14,7 @@ import pytest
 from dropped import CONFIG, WEIGHTS, drop, weights
 
 from adapters import intake
-from adapters.adapter import digest_adapter
+from adapters.adapter import Adapter, digest_adapter
 from adapters.sources.folder import FolderSource
 from monitor import pipeline
 from monitor.ledger import Ledger, context_digest
@@ -43,6 +43,8 @@ class House:
         self.now = 1000.0
         self.context = CONTEXT
         self.labels = ["inbox"]
+        self.suspicions: dict[str, float | None] = {}
+        self.suspect: Callable[[Adapter], float | None] = lambda adapter: self.suspicions.get(adapter.name)
         (root / "inbox").mkdir()
         self.start()
 
@@ -60,6 +62,7 @@ class House:
             self.ledger,
             self.state,
             lambda: context_digest(self.context),
+            suspicion=lambda adapter: self.suspect(adapter),
             now=lambda: 1_790_000_000 + self.now,
             monotonic=lambda: self.now,
         )
@@ -163,6 +166,32 @@ def test_what_a_person_blocked_is_received_like_any_other(house: House) -> None:
     digest = digest_adapter(drop(house.inbox / "mine"))
     house.ledger.overrides.add(digest, "block", "no", "me")
     assert house.settle() == 1
+
+
+def test_the_more_suspicious_of_several_arrivals_is_reviewed_first(house: House) -> None:
+    house.suspicions = {"fine": 0.1, "odd": 0.95, "unreadable": None}
+    for number, name in enumerate(house.suspicions):
+        drop(house.inbox / name, number)
+    assert house.settle() == 3
+    assert [(job.name, job.suspicion) for job in house.ledger.queue.jobs()] == [
+        ("unreadable", None),
+        ("odd", 0.95),
+        ("fine", 0.1),
+    ]
+
+
+def test_an_arrival_whose_suspicion_cannot_be_told_is_queued_all_the_same(
+    house: House, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def fail(_adapter: Adapter) -> float:
+        raise RuntimeError("svd did not converge \ud800")
+
+    house.suspect = fail
+    drop(house.inbox / "mine")
+    assert house.settle() == 1
+    (job,) = house.ledger.queue.jobs()
+    assert job.suspicion is None
+    assert "svd did not converge" in capsys.readouterr().out
 
 
 STEPS = {
