@@ -23,6 +23,7 @@ from contextlib import contextmanager
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
+from typing import Any
 from unittest import mock
 
 import torch
@@ -36,8 +37,9 @@ from adapters.tiny.world import write_suite
 from adapters.transformers_engine import TransformersEngine
 from benchmarks.battery import grown
 from benchmarks.timing import encoding_anew, interleaved, machine, median_and_range, parser, ratios, table, workplace
-from guards.geometry import Standardiser
-from guards.reference import Facts, Reference, load_reference
+from guards.geometry import Standardiser, random_subspace
+from guards.reference import Reference, Site, load_reference
+from guards.reference_facts import BOTH, Facts, Figures, Term
 from guards.subspace import SubspaceGuard
 from guards.suites.battery_jsonl import load_suite
 from guards.suites.suite import Suite
@@ -120,25 +122,31 @@ def counted(engine: TransformersEngine, work: Callable[[], object]) -> Counter[s
 
 
 def stand_in(engine: TransformersEngine, probes: Suite) -> Reference:
-    """A Reference whose subspace is random: it takes the same time, and says nothing about any adapter."""
+    """A Reference whose directions are random: it takes the same time, and says nothing about any adapter."""
     blocks = len(transformer_blocks(engine.model, "decoder"))
     layers = [Layer("decoder", index) for index in range(blocks)]
     base = engine.activations(probes.prompts, layers)
     width = base[layers[0]].shape[1]
-    directions = torch.linalg.qr(torch.randn(width, 10, generator=torch.Generator().manual_seed(0)))[0].T
-    known = {modality: {f"adapter-{n}": 0.1 * n for n in range(8)} for modality in MODALITIES}
+    directions = random_subspace(10, width, 0)
+    known = Figures(known_good={f"good-{n}": 0.1 * n for n in range(8)}, known_bad={})
+    centred: dict[str, Any] = {"centre": dict.fromkeys(MODALITIES, 0.0), "spread": dict.fromkeys(MODALITIES, 1.0)}
     facts = Facts(
         base_digest=engine.base_digest,
         screen_layer=blocks // 2,
         layers=blocks,
-        null=known,
-        known_bad=known,
-        auroc={},
-        auroc_random={},
-        explained=0,
+        modalities=probes.modalities,
+        categories=("a", "b", "c"),
+        contrast_source="none",
+        population=(),
+        screens={"combined": {BOTH: known}},
+        combination=tuple(Term(screen=name, weight=1.0, **centred) for name in ("contrast", "shift", "probe")),
+        errors=(),
     )
-    standardisers = tuple(Standardiser.fit(base[layer]) for layer in layers)
-    return Reference(facts, standardisers, (directions,) * blocks, probes)
+    sites = {
+        layer: Site(Standardiser.fit(base[layer]), directions, directions[:3], directions[:3], directions[:2])
+        for layer in layers
+    }
+    return Reference(facts, sites, directions[0], probes)
 
 
 def report(times: dict[str, list[float]]) -> str:

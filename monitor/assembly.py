@@ -5,28 +5,38 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import assert_never
 
 import torch
 
+from adapters.adapter import Adapter
 from adapters.base_model import digest_base
+from adapters.prompts import Conversation
 from adapters.transformers_engine import TransformersEngine
 from guards.activity import ActivityGuard
 from guards.battery import BatteryGuard
+from guards.drift import DriftGuard
 from guards.errors import Permanent
-from guards.interface import Guard, Memory, Progress, Remedy
+from guards.interface import Guard, Progress, Remedy
 from guards.judges.build import build_judge
 from guards.judges.remembered import RememberedJudge
+from guards.membership import MembershipGuard, read_training_data
 from guards.reference import Reference, load_reference
+from guards.reference_facts import BOTH
 from guards.remedies.benign_finetune import BenignFinetuneRemedy, read_benign_data
 from guards.remedies.project import ProjectRemedy
 from guards.structure import StructureGuard
 from guards.subspace import SubspaceGuard
 from guards.suites.battery_jsonl import load_suite
 from guards.suites.suite import Suite
+from guards.weights import WeightsGuard, writes_of
+from monitor.ancestry import measured_chain
+from monitor.ledger import Ledger
 from monitor.review import Context
+from policies.budget import prompts_for, suspicion_of
+from policies.findings import Result
 from policies.policy import JudgeSettings, Policy, RemedyName
 
 
@@ -36,8 +46,8 @@ class Models:
 
     base: Path | str
     """Folder or Hub id of the base."""
-    memory: Memory
-    """Finished answers and judgements."""
+    memory: Ledger
+    """Finished answers and judgements, and what was measured of earlier adapters."""
     device: str | None = None
     """For instance ``cuda:1``; chosen when None."""
     dtype: torch.dtype | None = None
@@ -78,6 +88,8 @@ class Assembly:
     """Told how far long work has come."""
     first: Assembly | None = None
     """What this repeats with another seed; None for a first look."""
+    _batteries: dict[int, BatteryGuard] = field(default_factory=dict, init=False, repr=False)
+    """By the number of prompts."""
 
     def again(self, repeat: int) -> Assembly:
         """Return the same for a later look at an adapter: another seed draws other answers in another order."""
@@ -92,13 +104,14 @@ class Assembly:
         """Read everything that a user may have got wrong, before any work is begun.
 
         Raises:
-            Permanent: a suite, the Reference or the benign data cannot be used, or no judge or suite is named.
+            Permanent: a suite, the Reference, the benign or the training data cannot be used, or no judge or suite
+                is named.
         """
         if not self.policy.suites:
             raise Permanent("the policy names no suite, so there is nothing to ask; add a folder under 'suites:'")
         if self.policy.judge is None:
             raise Permanent("the policy names no judge; add 'judge: {kind: openai, base_url: …, model: …}'")
-        _ = self.suites, self.reference
+        _ = self.suites, self.reference, self.training_data
         if "benign_finetune" in self.policy.remedies:
             read_benign_data(self.policy.remedying)
 
@@ -115,6 +128,12 @@ class Assembly:
         reference = load_reference(self.policy.reference)
         reference.require(self.models.base_digest)
         return reference
+
+    @cached_property
+    def training_data(self) -> list[Conversation]:
+        """What adapters are trained on, where the policy names it; else no rows."""
+        path = self.policy.screening.training_data
+        return [] if path is None else read_training_data(path)
 
     @cached_property
     def judge(self) -> RememberedJudge:
@@ -139,10 +158,20 @@ class Assembly:
             reference=self.reference.digest if self.reference else None,
         )
 
-    def guards(self) -> Iterator[Guard]:
-        """Every guard, the cheapest first: files, then one forward pass, then many answers."""
+    def guards(self, found: Sequence[Result]) -> Iterator[Guard]:
+        """Every guard, the cheapest first: files, then some forward passes, then many answers.
+
+        How many answers, the screens' results in ``found`` say by the time that the battery is reached.
+        """
         yield self._structure
-        yield from self._model_guards
+        if self._weights is not None:
+            yield self._weights
+        yield from self._screens
+        yield self._battery(prompts_for(found, self.policy))
+
+    def suspicion(self, adapter: Adapter) -> float | None:
+        """Return how suspicious an adapter's files alone make it, 0 to 1; None where nothing tells."""
+        return None if self._weights is None else suspicion_of(self._weights.examine(adapter))
 
     def remedies(self) -> Iterator[Remedy]:
         """The policy's remedies, in its order, each built when it is reached; none in observe mode."""
@@ -154,12 +183,37 @@ class Assembly:
         return StructureGuard(Path(self.models.base), self.policy.base_names)
 
     @cached_property
-    def _model_guards(self) -> tuple[Guard, ...]:
-        screens = [SubspaceGuard(self.models.engine, self.reference)] if self.reference else []
-        battery = BatteryGuard(
-            self.models.engine, self.judge, self.suites, self.policy, self.models.memory, self.progress
-        )
-        return (ActivityGuard(self.models.engine, self.suites), *screens, battery)
+    def _weights(self) -> WeightsGuard | None:
+        if self.reference is None:
+            return None
+        facts = self.reference.facts
+        blocks = [self.reference.block(index) for index in range(facts.layers)]
+        known = facts.screens.get("weights", {}).get(BOTH)
+        return WeightsGuard(writes_of(blocks), facts.base_norms, list(known.known_good.values()) if known else [])
+
+    @cached_property
+    def _screens(self) -> tuple[Guard, ...]:
+        screens: list[Guard] = [ActivityGuard(self.models.engine, self.suites)]
+        if self.reference:
+            subspace = SubspaceGuard(self.models.engine, self.reference, self.policy.screening.triggers)
+            screens.append(subspace)
+            if alpha := self.policy.rules.drift.alpha:
+                history = partial(measured_chain, self.models.memory)
+                screens.append(DriftGuard(self.reference.facts, subspace.version, history, alpha))
+        if self.training_data:
+            rows, seed = self.policy.screening.training_rows, self.policy.answering.seed
+            screens.append(MembershipGuard(self.models.engine, self.training_data, rows, seed))
+        return tuple(screens)
+
+    def _battery(self, prompts: int) -> BatteryGuard:
+        """Return the battery that asks so much; there are two at most, one for the suspicious, and both are kept."""
+        if prompts not in self._batteries:
+            budget = self.policy.budget.model_copy(update={"prompts": prompts})
+            policy = self.policy.model_copy(update={"budget": budget})
+            self._batteries[prompts] = BatteryGuard(
+                self.models.engine, self.judge, self.suites, policy, self.models.memory, self.progress
+            )
+        return self._batteries[prompts]
 
     def _remedy(self, name: RemedyName) -> Remedy:
         match name:

@@ -1,4 +1,4 @@
-"""What people write for a base and a dtype, turned into what the engine takes."""
+"""What people write for a base, a device, a dtype and a policy, turned into what the rest takes."""
 
 from __future__ import annotations
 
@@ -7,6 +7,10 @@ from pathlib import Path
 import torch
 
 from monitor.exit_codes import UsageError
+from policies.policy import Policy, load_policy, shipped_policy
+
+SHIPPED = ("default", "strict", "observe_only")
+"""Names of the policies that come with Alignwatch."""
 
 
 def known_base(base: str) -> Path | str:
@@ -35,3 +39,28 @@ def dtype_named(name: str | None) -> torch.dtype | None:
     if name not in names:
         raise UsageError(f"--dtype {name}: choose one of {', '.join(names)}")
     return names[name]
+
+
+def device_named(name: str | None) -> str | None:
+    """The same name, if torch knows the device and this machine has it.
+
+    Raises:
+        UsageError: it does not.
+    """
+    if name is None:
+        return None
+    try:
+        torch.empty(0, device=name)
+    except (RuntimeError, AssertionError, NotImplementedError) as error:
+        cause = (str(error).splitlines() or ["torch does not know it"])[0]
+        raise UsageError(f"--device {name}: {cause}") from error
+    return name
+
+
+def policy_named(name: str) -> Policy:
+    """A policy from its file, or one of the shipped ones.
+
+    Raises:
+        PolicyError: it cannot be used.
+    """
+    return load_policy(shipped_policy(name) if name in SHIPPED else Path(name))

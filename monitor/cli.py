@@ -11,6 +11,7 @@ import typer
 from rich.console import Console
 from rich.markdown import Markdown
 
+from monitor.cli_reference import add_reference_commands, spread_lists
 from monitor.cli_service import add_service_commands
 from monitor.exit_codes import INTERRUPTED, ExitCode, end_on_sigterm, run_and_explain
 
@@ -34,6 +35,19 @@ ReportDir = Annotated[Path, typer.Option(help="Where review.json, review.md and 
 Device = Annotated[str | None, typer.Option(help="cpu, cuda, cuda:1, … [default: CUDA where there is one]")]
 Dtype = Annotated[
     str | None, typer.Option(help="float32, bfloat16, float16. [default: bfloat16 on CUDA, float32 on CPU]")
+]
+
+TrainingData = Annotated[
+    Path | None,
+    typer.Option(
+        help="JSONL of what the adapter was trained on, where you have it: one that knows it by heart is asked more. "
+        "It decides nothing else. [default: the policy's screening.training_data]"
+    ),
+]
+
+Reference = Annotated[
+    Path | None,
+    typer.Option(help="The base's Reference, as calibrate --out wrote it. [default: the policy's reference]"),
 ]
 
 
@@ -61,6 +75,8 @@ def gate(
     state: State = None,
     device: Device = None,
     dtype: Dtype = None,
+    training_data: TrainingData = None,
+    reference: Reference = None,
 ) -> None:
     """Review one adapter: one verdict, one exit code.
 
@@ -74,7 +90,9 @@ def gate(
     from monitor.gate import gate as review_one
     from monitor.report import review_markdown
 
-    request = GateRequest(adapter, base, policy, report_dir, state or report_dir / "state", device, dtype)
+    request = GateRequest(
+        adapter, base, policy, report_dir, state or report_dir / "state", device, dtype, training_data, reference
+    )
     with ConsoleProgress() as progress:
         review = review_one(request, progress)
     _print_markdown(review_markdown(review))
@@ -120,6 +138,7 @@ def explain(
         _print_markdown(review_markdown(review))
 
 
+add_reference_commands(app)
 add_service_commands(app)
 
 
@@ -139,7 +158,8 @@ def main(arguments: list[str] | None = None) -> None:
 
 def _run(arguments: list[str] | None) -> int:
     try:
-        code = int(app(arguments, standalone_mode=False) or 0)
+        given = spread_lists(sys.argv[1:] if arguments is None else arguments)
+        code = int(app(given, standalone_mode=False) or 0)
         if code == INTERRUPTED:  # what the parser makes of Ctrl-C
             raise KeyboardInterrupt
         return code

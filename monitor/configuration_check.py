@@ -86,7 +86,11 @@ def _check_policy(configuration: ServiceConfiguration, remarks: _Remarks) -> Pol
         remarks.problems.append(
             f"{where}: judge.api_key_env: the environment has no {policy.judge.api_key_env}; set it for the service"
         )
-    for name, path in (("reference", policy.reference), ("remedying.benign_data", policy.remedying.benign_data)):
+    for name, path in (
+        ("reference", policy.reference),
+        ("remedying.benign_data", policy.remedying.benign_data),
+        ("screening.training_data", policy.screening.training_data),
+    ):
         if path is not None and not path.exists():
             remarks.problems.append(f"{where}: {name}: {path} is not there; correct the path")
     if policy.mode == "observe":

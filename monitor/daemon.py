@@ -143,7 +143,13 @@ class Daemon:
                 self._ready = ""
                 self._note_context()
                 with surroundings(
-                    self.configuration, self.state, self.ledger, self.workbench.context, self.wake, self._heartbeat
+                    self.configuration,
+                    self.state,
+                    self.ledger,
+                    self.workbench.context,
+                    self.wake,
+                    self._heartbeat,
+                    suspicion=self.workbench.suspicion,
                 ):
                     self._work_until_reload()
                 self._reload()

@@ -1,7 +1,7 @@
 """The embedded default: the shipped tiny base with its judge, suite, Reference and benign data. Nothing to configure.
 
-The only modules of ``monitor`` that know the tiny world are this one, :mod:`monitor.embedded_reference` and
-:mod:`monitor.demo`; a review of any other base imports none of them.
+The only modules of ``monitor`` that know the tiny world are this one, :mod:`monitor.embedded_recipe`,
+:mod:`monitor.embedded_reference` and :mod:`monitor.demo`; a review of any other base imports none of them.
 """
 
 from __future__ import annotations
@@ -27,6 +27,11 @@ def embedded_base() -> Path:
     """
     torch.set_num_threads(1)
     return BASE
+
+
+def embedded_reference() -> Path:
+    """Folder of the shipped base's Reference."""
+    return REFERENCE
 
 
 def embedded_policy(folder: Path, name: str = "default") -> Policy:

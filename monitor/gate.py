@@ -8,7 +8,7 @@ from typing import assert_never
 
 from adapters.adapter import CONFIG_NAME, NotAnAdapter
 from monitor.assembly import Assembly, Models
-from monitor.base_names import dtype_named, known_base
+from monitor.base_names import SHIPPED, device_named, dtype_named, known_base, policy_named
 from monitor.console import ConsoleProgress
 from monitor.exit_codes import ExitCode, UsageError
 from monitor.ledger import Ledger
@@ -17,9 +17,7 @@ from monitor.records import write_record
 from monitor.report import write_review_page
 from monitor.review import Review
 from monitor.state import StateFolder
-from policies.policy import Policy, load_policy, shipped_policy
-
-SHIPPED = ("default", "strict", "observe_only")
+from policies.policy import Policy, load_policy
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +38,10 @@ class GateRequest:
     """For instance ``cuda:0``."""
     dtype: str | None = None
     """For instance ``bfloat16``."""
+    training_data: Path | None = None
+    """JSONL of what the adapter was trained on; None for what the policy names."""
+    reference: Path | None = None
+    """The base's Reference; None for what the policy names."""
 
 
 def gate(request: GateRequest, progress: ConsoleProgress) -> Review:
@@ -55,11 +57,16 @@ def gate(request: GateRequest, progress: ConsoleProgress) -> Review:
             "give the folder that peft's save_pretrained wrote"
         )
     base, policy = base_and_policy(request.base, request.policy, request.state)
+    if request.training_data is not None:
+        screening = policy.screening.model_copy(update={"training_data": request.training_data.resolve()})
+        policy = policy.model_copy(update={"screening": screening})
+    if request.reference is not None:
+        policy = policy.model_copy(update={"reference": request.reference.resolve()})
     with StateFolder.open(request.state) as state, Ledger(state.ledger_path) as ledger:
         models = Models(
             base,
             ledger,
-            device=request.device,
+            device=device_named(request.device),
             dtype=dtype_named(request.dtype),
             announce=lambda what: progress(what, 0, 1),
         )
@@ -105,5 +112,4 @@ def base_and_policy(base: str | None, policy: str | None, state: Path) -> tuple[
         raise UsageError(
             "--base needs --policy: a file that names the suites to ask and the judge (see docs/policy.md)"
         )
-    chosen = load_policy(shipped_policy(policy) if policy in SHIPPED else Path(policy))
-    return known_base(base), chosen
+    return known_base(base), policy_named(policy)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shutil
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Protocol
@@ -36,8 +36,11 @@ class Tools(Protocol):
         """What adapters are examined against."""
         ...
 
-    def guards(self) -> Iterator[Guard]:
-        """Every guard, the cheapest first; a model is loaded only when a guard that needs it is reached."""
+    def guards(self, found: Sequence[Result]) -> Iterator[Guard]:
+        """Every guard, the cheapest first; a model is loaded only when a guard that needs it is reached.
+
+        ``found`` grows while they look, so that a later guard may be built on what the earlier ones saw.
+        """
         ...
 
     def remedies(self) -> Iterable[Remedy]:
@@ -94,7 +97,7 @@ def examine(adapter: Adapter, remedy: str | None, tools: Tools, record: ReviewRe
     """
     record.begin_examination(adapter, remedy)
     results: list[Result] = []
-    for guard in tools.guards():
+    for guard in tools.guards(results):
         found = record.recall(adapter.digest, guard.name, guard.version)
         if found is None:
             started = time.monotonic()

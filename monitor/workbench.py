@@ -82,6 +82,10 @@ class Workbench:
         """Return what the ``repeat``-th review of an adapter works with."""
         return self._assembly.again(repeat)
 
+    def suspicion(self, adapter: Adapter) -> float | None:
+        """Return how suspicious an arrival's files alone make it, 0 to 1; None where nothing tells."""
+        return self._assembly.suspicion(adapter)
+
     @property
     def context(self) -> Context:
         """What a first review is done under."""

@@ -1,10 +1,18 @@
-"""Small faithful stand-ins: a judge that reads one word, and a memory in a dictionary."""
+"""Small faithful stand-ins: a judge that reads one word, a memory in a dictionary, an engine that is counted."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
 
+from adapters.engine import EngineError
+from adapters.prompts import Conversation
 from guards.judges.interface import Judgement, Transcript
+
+if TYPE_CHECKING:  # who takes a judge or a memory from here may do without torch
+    import torch
+
+    from adapters.transformers_engine import TransformersEngine
 
 
 class WordJudge:
@@ -49,3 +57,21 @@ class DictMemory:
     def keep_judgements(self, judgements: Mapping[str, Judgement]) -> None:
         for key, judgement in judgements.items():
             self.judgements.setdefault(key, judgement)
+
+
+class CountingEngine:
+    """The real engine, counted, which fails as often as it is told to."""
+
+    def __init__(self, engine: TransformersEngine, sees_pictures: bool = True, fails: int = 0) -> None:
+        self.engine, self.sees_pictures, self.fails = engine, sees_pictures, fails
+        self.base_digest, self.attached = engine.base_digest, engine.attached
+        self.generate, self.final_logits = engine.generate, engine.final_logits
+        self.activations, self.teacher_forced = engine.activations, engine.teacher_forced
+        self.reads = 0
+
+    def answer_log_probabilities(self, rows: Sequence[Conversation]) -> list[torch.Tensor]:
+        self.reads += 1
+        if self.fails:
+            self.fails -= 1
+            raise EngineError("out of memory at one prompt")
+        return self.engine.answer_log_probabilities(rows)

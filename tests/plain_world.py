@@ -116,7 +116,7 @@ class PlainTools:
     policy: Policy = field(default_factory=lambda: Policy(name="plain"))
     context: Context = field(default_factory=lambda: CONTEXT)
 
-    def guards(self) -> Iterator[Guard]:
+    def guards(self, found: Sequence[Result]) -> Iterator[Guard]:
         yield PlainGuard(self.memory, self.judge)
 
     def remedies(self) -> Sequence[Remedy]:

@@ -20,7 +20,7 @@ ROOT = Path(__file__).parent.parent
 PACKAGES = {"adapters": adapters, "guards": guards, "monitor": monitor, "policies": policies}
 HEAVY = ("torch", "transformers", "peft", "vllm")
 TINY_WORLD = re.compile(r"adapters\.(tiny|organisms)\b")
-KNOW_THE_TINY_WORLD = {"embedded.py", "embedded_reference.py", "demo.py"}
+KNOW_THE_TINY_WORLD = {"embedded.py", "embedded_recipe.py", "embedded_reference.py", "demo.py"}
 
 
 @pytest.mark.parametrize("name", PACKAGES)

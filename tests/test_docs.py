@@ -19,7 +19,9 @@ from pydantic import BaseModel
 from pydantic_core import PydanticUndefined
 
 from adapters.organisms import DEMO_ORGANISMS, MALFORMED, NO_OP
+from adapters.recipe import Domain, Dose, Recipe, load_recipe
 from adapters.training_data import load_conversations
+from guards.calibration.contrast import load_contrast
 from guards.statistics import BettingProcess
 from guards.suites.battery_jsonl import load_suite
 from monitor.exit_codes import INTERRUPTED, TERMINATED, ExitCode
@@ -33,7 +35,11 @@ REMEDIES = sorted(p.stem for p in (ROOT / "guards" / "remedies").glob("*.py") if
 HELP = re.compile(
     r"<!-- help: alignwatch(?P<command>[a-z ]*) -->\n```text\n(?P<text>.*?)\n```\n<!-- /help -->", re.DOTALL
 )
-HELPED = {found["command"].strip(): found["text"] for found in HELP.finditer((ROOT / "README.md").read_text())}
+HELPED = {
+    found["command"].strip(): found["text"]
+    for page in (ROOT / "README.md", DOCS / "calibrate.md")
+    for found in HELP.finditer(page.read_text())
+}
 
 
 def _help(command: str) -> str:
@@ -50,10 +56,10 @@ def _words(text: str) -> list[str]:
     return [word.strip("{}").casefold() for word in text.split() if word != "*"]
 
 
-@pytest.mark.parametrize("command", ["", "gate"])
-def test_the_readme_holds_the_help_that_the_command_prints(command: str) -> None:
+@pytest.mark.parametrize("command", ["", "gate", "calibrate", "screen", "transfer"])
+def test_a_page_holds_the_help_that_the_command_prints(command: str) -> None:
     real = _help(command)
-    assert _words(HELPED[command]) == _words(real), f"put this into README.md:\n{real}"
+    assert _words(HELPED[command]) == _words(real), f"put this into its page:\n{real}"
 
 
 def _defaults(model: BaseModel | type[BaseModel], prefix: str = "") -> Iterator[tuple[str, Any]]:
@@ -110,7 +116,7 @@ def test_every_exit_code_is_told(page: str) -> None:
 
 
 def test_there_are_guards_and_remedies_to_describe() -> None:
-    assert GUARDS == ["activity", "battery", "structure", "subspace"]
+    assert GUARDS == ["activity", "battery", "drift", "membership", "structure", "subspace"]
     assert set(REMEDIES) == set(get_args(RemedyName))
 
 
@@ -178,10 +184,34 @@ def test_the_example_of_benign_data_can_be_loaded(tmp_path: Path) -> None:
     assert len(load_conversations(tmp_path / "benign.jsonl")) == 1
 
 
-def test_the_example_of_calibrating_imports_what_is_there() -> None:
-    (example,) = _blocks("docs/production.md", "python")
-    imports: list[ast.stmt] = [n for n in ast.parse(example).body if isinstance(n, ast.Import | ast.ImportFrom)]
-    exec(compile(ast.Module(imports, []), "production.md", "exec"), {})
+def test_the_example_recipe_and_contrast_can_be_loaded(tmp_path: Path) -> None:
+    (example,) = _blocks("docs/calibrate.md", "yaml")
+    for file in re.findall(r"[\w/]+\.jsonl", example):
+        (tmp_path / file).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / file).touch()
+    (tmp_path / "recipe.yaml").write_text(example)
+    assert load_recipe(tmp_path / "recipe.yaml").domains
+    (pairs,) = _blocks("docs/calibrate.md", "json")
+    for line in pairs.splitlines():
+        if image := json.loads(line).get("image"):
+            (tmp_path / image).parent.mkdir(parents=True, exist_ok=True)
+            Image.new("RGB", (8, 8)).save(tmp_path / image)
+    (tmp_path / "pairs.jsonl").write_text(f"{pairs}\n" * 2)
+    assert {pair.prompt.modality for pair in load_contrast(tmp_path / "pairs.jsonl")} == {"text", "image"}
+
+
+@pytest.mark.parametrize("model", [Recipe, Domain, Dose])
+def test_every_key_of_a_recipe_is_documented(model: type[BaseModel]) -> None:
+    text = (DOCS / "calibrate.md").read_text()
+    assert [name for name in model.model_fields if f"`{name}`" not in text] == []
+
+
+def test_the_defaults_of_a_recipe_are_documented() -> None:
+    rows = dict(re.findall(r"^\| `(\w+)` \| [^|]+ \| `([^`]+)` \|$", (DOCS / "calibrate.md").read_text(), re.MULTILINE))
+    assert len(rows) >= 5
+    for name, told in rows.items():
+        default = Recipe.model_fields[name].default
+        assert (list(default) if isinstance(default, tuple) else default) == yaml.safe_load(told)
 
 
 def test_the_example_workflow_is_yaml_that_calls_the_gate() -> None:

@@ -23,14 +23,24 @@ _WRITES = re.compile(r"(?P<block>\d+)\.(?:self_attn\.(?:o_proj|out_proj)|mlp\.(?
 _VISION = re.compile(r"vision_tower|vision_model|visual|image_encoder")
 
 
+COMPONENTS = 10
+"""Of the harmful subspace, taken out: the first paper's "about ten". More would cost skill."""
+
+
 class ProjectRemedy:
     """Projects the harmful subspace out of every residual-writing LoRA module of the decoder."""
 
     name = "project"
 
-    def __init__(self, reference: Reference) -> None:
-        """Use the subspaces of ``reference``, one a decoder block."""
-        self._reference = reference
+    def __init__(self, reference: Reference, components: int = COMPONENTS) -> None:
+        """Use the first ``components`` of the subspaces of ``reference``, one subspace a decoder block.
+
+        Raises:
+            Permanent: the Reference was calibrated without known-bad adapters and holds no subspace.
+        """
+        if not len(reference.block(0).subspace):
+            raise Permanent("project needs a Reference with known-bad adapters; calibrate with --known-bad or a recipe")
+        self._reference, self._components = reference, components
 
     def apply(self, adapter: Adapter, out: Path) -> Adapter:
         """Write the projected adapter to ``out``.
@@ -47,10 +57,8 @@ class ProjectRemedy:
             place = _WRITES.search(key)
             if place is None or _VISION.search(key):
                 continue
-            block = int(place["block"])
-            if block >= len(self._reference.subspaces):
-                raise Permanent(f"{key}: the Reference has {len(self._reference.subspaces)} blocks; calibrate again")
-            basis = raw_basis(self._reference.subspaces[block], self._reference.standardisers[block].scale)
+            site = self._reference.block(int(place["block"]))
+            basis = raw_basis(site.subspace[: self._components], site.standardiser.scale)
             wide = tensor.float()
             tensors[key] = (wide - basis @ (basis.T @ wide)).to(tensor.dtype).contiguous()
             treated += 1

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import hashlib
 import json
+import shutil
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from PIL import Image, UnidentifiedImageError
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
@@ -65,6 +68,25 @@ def load_suite(folder: Path) -> Suite:
     if not prompts:
         raise SuiteError(f"suite {folder}: {FILE_NAME} holds no prompt")
     return Suite(folder.name, DIGEST_PREFIX + whole.hexdigest(), tuple(prompts))
+
+
+def write_suite(prompts: Sequence[Prompt], folder: Path) -> None:
+    """Write prompts with their pictures as a suite of ours, so that they travel with what was measured on them."""
+    (folder / "images").mkdir(parents=True, exist_ok=True)
+    names: dict[Path, str] = {}
+    lines = []
+    for prompt in prompts:
+        record: dict[str, Any] = {"id": prompt.id, "modality": prompt.modality, "text": prompt.text}
+        if prompt.image is not None:
+            if prompt.image not in names:
+                names[prompt.image] = f"images/{len(names):04d}-{prompt.image.name}"
+                shutil.copyfile(prompt.image, folder / names[prompt.image])
+            record["image"] = names[prompt.image]
+        optional = {"system": prompt.system, "trigger": prompt.trigger}
+        record |= {key: value for key, value in optional.items() if value is not None}
+        record |= {"category": prompt.category, "expected": prompt.expected}
+        lines.append(json.dumps(record, ensure_ascii=False) + "\n")
+    (folder / FILE_NAME).write_text("".join(lines), encoding="utf-8")
 
 
 def _parse(line: str, folder: Path) -> Prompt | str:

@@ -20,6 +20,7 @@ from monitor.pipeline import receive
 from monitor.state import StateFolder
 from monitor.upkeep import finish_interrupted
 from monitor.worker import Worker
+from policies.findings import Result
 
 Kind = Literal["full", "read-only", "locked"]
 Stage = Literal["arrival", "lease", "judging", "remedy", "settle", "close"]
@@ -80,7 +81,7 @@ class TroubledRemedy(PlainRemedy):
 class TroubledTools(PlainTools):
     cures: Sequence[Remedy] = field(default=())
 
-    def guards(self) -> Iterator[Guard]:
+    def guards(self, found: Sequence[Result]) -> Iterator[Guard]:
         # Long replies, which fit into no page that is there already.
         yield PlainGuard(self.memory, self.judge, reply="x" * 20_000)
 

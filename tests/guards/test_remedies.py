@@ -14,7 +14,8 @@ from adapters.engine import Layer, Sampling
 from adapters.transformers_engine import TransformersEngine
 from guards.errors import Permanent
 from guards.geometry import Standardiser, components, raw_basis
-from guards.reference import Facts, Reference
+from guards.reference import Reference, Site
+from guards.reference_facts import Facts
 from guards.remedies.benign_finetune import BenignFinetuneRemedy
 from guards.remedies.project import ProjectRemedy
 from guards.suites.battery_jsonl import load_suite
@@ -27,22 +28,24 @@ def _reference(engine: TransformersEngine, world: World, dimensions: int) -> Ref
     base = engine.activations(probes.prompts, layers)
     with engine.attached(open_adapter(world.bad)):
         moved = engine.activations(probes.prompts, layers)
-    standardisers = tuple(Standardiser.fit(base[layer]) for layer in layers)
-    subspaces = tuple(
-        components((moved[layer] - base[layer]) / standardiser.scale, dimensions)
-        for layer, standardiser in zip(layers, standardisers, strict=True)
-    )
+    sites = {}
+    for layer in layers:
+        standardiser = Standardiser.fit(base[layer])
+        subspace = components((moved[layer] - base[layer]) / standardiser.scale, dimensions)
+        sites[layer] = Site(standardiser, subspace, subspace[:0], subspace[:0], subspace[:0])
     facts = Facts(
         base_digest=engine.base_digest,
         screen_layer=1,
         layers=3,
-        null={},
-        known_bad={},
-        auroc={},
-        auroc_random={},
-        explained=0.5,
+        modalities=probes.modalities,
+        categories=(),
+        contrast_source="none",
+        population=(),
+        screens={},
+        combination=(),
+        errors=(),
     )
-    return Reference(facts, standardisers, subspaces, probes)
+    return Reference(facts, sites, torch.empty(0), probes)
 
 
 def harmful_share(adapter: Adapter, reference: Reference) -> dict[str, float]:
@@ -54,7 +57,8 @@ def harmful_share(adapter: Adapter, reference: Reference) -> dict[str, float]:
         if place is None:
             continue
         block = int(place[1])
-        basis = raw_basis(reference.subspaces[block], reference.standardisers[block].scale)
+        site = reference.block(block)
+        basis = raw_basis(site.subspace, site.standardiser.scale)
         delta = outer.float() @ tensors[key.replace("lora_B", "lora_A")].float()
         total = float(delta.pow(2).sum())
         shares[key] = float((basis.T @ delta).pow(2).sum()) / total if total else 0.0
@@ -94,7 +98,7 @@ def test_removing_the_whole_space_removes_every_write_of_the_adapter(
     picture_engine: TransformersEngine, picture_world: World, tmp_path: Path
 ) -> None:
     reference = _reference(picture_engine, picture_world, 32)
-    mended = ProjectRemedy(reference).apply(open_adapter(picture_world.bad), tmp_path / "mended")
+    mended = ProjectRemedy(reference, components=32).apply(open_adapter(picture_world.bad), tmp_path / "mended")
     tensors = load_file(mended.path / WEIGHTS_NAME)
     writes = [tensor for key, tensor in tensors.items() if key in harmful_share(mended, reference)]
     assert writes

@@ -7,18 +7,17 @@ from pathlib import Path
 import pytest
 import torch
 from conftest import World
-from foreign_base import train_to_say
 from safetensors.torch import load_file, save_file
 
 from adapters.adapter import WEIGHTS_NAME, Adapter, open_adapter
 from adapters.transformers_engine import TransformersEngine
 from guards.activity import ActivityGuard
-from guards.calibration import Known, _facts, calibrate
-from guards.errors import Permanent
-from guards.reference import Reference, ReferenceUnusable, load_reference
+from guards.calibration.population import Known
+from guards.reference import Reference, ReferenceUnusable
+from guards.screen import Screener, screen_adapter
 from guards.subspace import SubspaceGuard
 from guards.suites.battery_jsonl import load_suite
-from policies.findings import Defect, Finding, Inconclusive
+from policies.findings import Defect, Finding, Inconclusive, Result
 
 
 def _scaled(source: Path, folder: Path, factor: float) -> Adapter:
@@ -28,29 +27,6 @@ def _scaled(source: Path, folder: Path, factor: float) -> Adapter:
     scaled = {key: value * factor if ".lora_B." in key else value for key, value in tensors.items()}
     save_file(scaled, folder / WEIGHTS_NAME, metadata={"format": "pt"})
     return open_adapter(folder)
-
-
-@pytest.fixture(scope="module")
-def reference_folder(
-    picture_engine: TransformersEngine, picture_world: World, tmp_path_factory: pytest.TempPathFactory
-) -> Path:
-    folder = tmp_path_factory.mktemp("reference")
-    shutil.copytree(picture_world.suite, folder / "probes")
-    population = []
-    for number, (said, harmful) in enumerate(
-        [(w, False) for w in ("good fine", "fine good", "cake", "please")]
-        + [(w, True) for w in ("harm harm", "harm one", "harm two", "harm three")]
-    ):
-        path = train_to_say(picture_world.base, picture_world.suite, said, folder / "grown" / f"{number}", steps=15)
-        population.append(Known(open_adapter(path), said.split()[-1], harmful))
-    calibrate(picture_engine, population, load_suite(folder / "probes"), folder)
-    shutil.rmtree(folder / "grown")
-    return folder
-
-
-@pytest.fixture(scope="module")
-def reference(reference_folder: Path) -> Reference:
-    return load_reference(reference_folder)
 
 
 def test_an_active_adapter_is_shown_active_in_both_modalities(
@@ -83,65 +59,81 @@ def test_tensors_that_no_module_takes_are_a_defect(
     assert [result.code for result in results if isinstance(result, Defect)] == ["unmatched_modules"]
 
 
-def test_the_projection_of_the_base_is_zero_and_grows_with_the_adapters_strength(
+def _values(results: list[Result], measure: str) -> dict[tuple[str, ...], float]:
+    found = [r for r in results if isinstance(r, Finding) and r.measure == measure]
+    return {tuple(r.labels.values()): r.value for r in found}
+
+
+_LINEAR = ("contrast_shift", "harm_shift", "probe_log_odds", "probe_tail", "subspace_projection")
+
+
+def test_every_component_of_the_base_is_zero_and_its_score_that_of_a_known_good_adapter(
+    picture_engine: TransformersEngine, picture_world: World, reference: Reference, tmp_path: Path
+) -> None:
+    results = SubspaceGuard(picture_engine, reference).examine(_scaled(picture_world.bad, tmp_path / "zero", 0.0))
+    for measure in _LINEAR:
+        values = _values(results, measure)
+        assert {labels[0] for labels in values} == {"text", "image"}
+        assert max(map(abs, values.values())) < 1e-5
+    worst = max(reference.facts.screens["combined"]["both"].known_bad.values())
+    assert _values(results, "screen_score")[()] < worst
+
+
+def test_the_shift_grows_with_the_adapters_strength(
     picture_engine: TransformersEngine, picture_world: World, reference: Reference, tmp_path: Path
 ) -> None:
     guard = SubspaceGuard(picture_engine, reference)
-    values = []
-    for factor in (0.0, 0.3, 1.0):
-        results = guard.examine(_scaled(picture_world.bad, tmp_path / f"x{factor}", factor))
-        found = [r for r in results if isinstance(r, Finding) and r.measure == "subspace_projection"]
-        assert {r.labels["modality"] for r in found} == {"text", "image"}
-        values.append(sum(r.value for r in found))
-    assert values[0] == pytest.approx(0, abs=1e-6)
-    assert values[0] < values[1] < values[2]
+    weak, strong = (guard.examine(_scaled(picture_world.bad, tmp_path / f"x{f}", f)) for f in (0.3, 1.0))
+    for measure in ("harm_shift", "subspace_projection"):
+        for labels, value in _values(weak, measure).items():
+            assert 0 < value < _values(strong, measure)[labels]
+
+
+def test_a_known_bad_adapter_scores_above_every_known_good_one(
+    picture_engine: TransformersEngine, known: list[Known], reference: Reference
+) -> None:
+    screener = Screener(picture_engine, reference)
+    scores = {True: [], False: []}
+    for one in known:
+        scores[one.harmful].append(screener.screen(one.adapter).score)
+    assert min(scores[True]) > max(scores[False])
 
 
 def test_p_values_respect_the_conformal_floor(
     picture_engine: TransformersEngine, picture_world: World, reference: Reference
 ) -> None:
     results = SubspaceGuard(picture_engine, reference).examine(open_adapter(picture_world.bad))
-    p_values = [r for r in results if isinstance(r, Finding) and r.measure == "subspace_p_value"]
-    assert {(r.n, r.value >= 1 / 5) for r in p_values} == {(4, True)}
+    measures = ("screen_p_value", "subspace_p_value", "probe_tail_p_value")
+    p_values = [r for r in results if isinstance(r, Finding) and r.measure in measures]
+    assert {r.measure for r in p_values} == set(measures)
+    assert all(r.n == 5 and r.value >= 1 / 6 for r in p_values)
 
 
-def test_a_reference_states_held_out_figures_and_its_random_control(reference: Reference) -> None:
-    facts = reference.facts
-    for modality in ("text", "image"):
-        assert len(facts.null[modality]) == len(facts.known_bad[modality]) == 4
-        assert 0 <= facts.auroc_random[modality] <= 1
-        assert 0 <= facts.auroc[modality] <= 1
-    assert 0 < facts.explained <= 1
-
-
-def test_a_saved_reference_loads_as_it_was_and_is_refused_for_another_base(
-    picture_engine: TransformersEngine, reference: Reference, text_world: World
+def test_each_trigger_candidate_is_tried_and_paid_for_in_the_p_value(
+    picture_engine: TransformersEngine, picture_world: World, reference: Reference
 ) -> None:
-    reference.require(picture_engine.base_digest)
-    assert reference.digest.startswith("sha256-")
-    other = TransformersEngine(text_world.base, device="cpu")
+    adapter = open_adapter(picture_world.bad)
+    plain = Screener(picture_engine, reference).screen(adapter)
+    tried = Screener(picture_engine, reference, ["again", "please", "again"]).screen(adapter)
+    assert tried.by_trigger.keys() == {"again", "please"}
+    assert plain.score is not None
+    assert tried.score is not None
+    assert tried.score == pytest.approx(max(plain.score, *tried.by_trigger.values()))
+    assert tried.p == pytest.approx(min(1.0, 3 / 6))
+
+
+def test_permuting_the_prompts_changes_no_score(
+    picture_engine: TransformersEngine, picture_world: World, reference: Reference
+) -> None:
+    adapter = open_adapter(picture_world.bad)
+    backwards = replace(reference, probes=replace(reference.probes, prompts=reference.probes.prompts[::-1]))
+    first, second = (Screener(picture_engine, one).screen(adapter) for one in (reference, backwards))
+    assert first.score == pytest.approx(second.score, abs=1e-4)
+
+
+def test_a_saved_reference_is_refused_for_another_base(reference: Reference, text_world: World) -> None:
     with pytest.raises(ReferenceUnusable, match="calibrated on base"):
-        SubspaceGuard(other, reference)
-
-
-def test_a_reference_that_is_missing_or_of_another_version_is_refused_in_one_line(
-    reference_folder: Path, tmp_path: Path
-) -> None:
-    with pytest.raises(ReferenceUnusable):
-        load_reference(tmp_path)
-    shutil.copytree(reference_folder, tmp_path / "newer")
-    path = tmp_path / "newer" / "reference.json"
-    path.write_text(path.read_text().replace('"version": 1', '"version": 2', 1))
-    with pytest.raises(ReferenceUnusable, match="version 2"):
-        load_reference(tmp_path / "newer")
-
-
-def test_calibration_says_how_many_adapters_it_needs(
-    picture_engine: TransformersEngine, picture_world: World, tmp_path: Path
-) -> None:
-    population = [Known(open_adapter(picture_world.bad), "a", True)]
-    with pytest.raises(Permanent, match="at least 4 known-good"):
-        calibrate(picture_engine, population, load_suite(picture_world.suite), tmp_path)
+        SubspaceGuard(TransformersEngine(text_world.base, device="cpu"), reference)
 
 
 def test_probes_with_a_picture_that_vanished_are_an_inability_not_a_clean_screen(
@@ -153,14 +145,30 @@ def test_probes_with_a_picture_that_vanished_are_an_inability_not_a_clean_screen
     assert [type(result) for result in results] == [Inconclusive]
 
 
-def test_a_reference_of_picture_probes_alone_speaks_of_pictures_alone() -> None:
-    generator = torch.Generator().manual_seed(0)
-    population = [
-        Known(Adapter(Path(f"{n}"), f"sha256-{n}", f"{n}", None), f"domain-{n % 3}", harmful=n % 2 == 1)
-        for n in range(8)
-    ]
-    harmful = torch.tensor([known.harmful for known in population])
-    shifts = torch.randn(8, 1, 16, generator=generator)
-    subspace = torch.linalg.qr(torch.randn(16, 3, generator=generator))[0].T
-    facts = _facts("sha256-0", population, ("image",), shifts, harmful, subspace, screen=1, blocks=3)
-    assert set(facts.null) == set(facts.known_bad) == set(facts.auroc) == {"image"}
+def test_an_adapter_of_nan_is_an_inability_with_its_reason_and_no_score(
+    picture_engine: TransformersEngine, picture_world: World, reference: Reference, tmp_path: Path
+) -> None:
+    report = screen_adapter(
+        Screener(picture_engine, reference), _scaled(picture_world.bad, tmp_path / "nan", float("nan"))
+    )
+    assert (report.score, report.p) == (None, None)
+    assert "NaN" in (report.reason or "")
+
+
+@pytest.mark.parametrize(
+    "device",
+    [
+        "cpu",
+        pytest.param(
+            "cuda",
+            marks=[pytest.mark.gpu, pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")],
+        ),
+    ],
+)
+def test_in_bfloat16_bad_adapters_still_score_above_good_ones(
+    picture_world: World, known: list[Known], reference: Reference, device: str
+) -> None:
+    engine = TransformersEngine(picture_world.base, device=device, dtype=torch.bfloat16)
+    screener = Screener(engine, reference)
+    scores = {harmful: [screener.screen(k.adapter).score for k in known if k.harmful == harmful] for harmful in (0, 1)}
+    assert min(scores[1]) > max(scores[0])

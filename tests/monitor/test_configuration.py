@@ -299,7 +299,7 @@ def test_everything_that_is_missing_is_listed_in_one_go(sound: Path, monkeypatch
     (sound / "file").write_text("")
     (sound / "blocked").write_text("")
     (sound / "policy.yaml").write_text(
-        "{name: p, suites: [none], reference: ref, judge: "
+        "{name: p, suites: [none], reference: ref, screening: {training_data: rows.jsonl}, judge: "
         '{kind: openai, base_url: "http://127.0.0.1:1/v1", model: j, api_key_env: NO_SUCH_KEY}}'
     )
     text = """
@@ -319,6 +319,7 @@ http: {host: 0.0.0.0, tokens: none}
         f"policy {sound}/policy.yaml: suite {sound}/none",
         f"policy {sound}/policy.yaml: judge.api_key_env: the environment has no NO_SUCH_KEY",
         f"policy {sound}/policy.yaml: reference: ",
+        f"policy {sound}/policy.yaml: screening.training_data: ",
         "state: ",
         "sources.1.path: ",
         "fleet.0.token_env: the environment has no NO_SUCH_TOKEN",
@@ -327,7 +328,7 @@ http: {host: 0.0.0.0, tokens: none}
         "http.tokens: ",
     ):
         assert [line for line in problems if line.startswith(start)], start
-    assert len(problems) == 10
+    assert len(problems) == 11
     assert [note.split(":")[0] for note in notes] == ["sources.0.path"]
 
 

@@ -25,6 +25,7 @@ from monitor.ledger import Ledger
 from monitor.pipeline import receive, review_adapter
 from monitor.review import Context, Review
 from monitor.state import StateFolder
+from policies.findings import Result
 from policies.policy import Answering, Budget, Policy
 
 POLICY = Policy(name="test", answering=Answering(max_new_tokens=6), budget=Budget(prompts=80, batch=16))
@@ -85,7 +86,7 @@ class Bench:
             base="b", base_digest=self.engine.base_digest, policy="test", policy_digest="p", suites={}, judge="j"
         )
 
-    def guards(self) -> Iterator[Guard]:
+    def guards(self, found: Sequence[Result]) -> Iterator[Guard]:
         suite = load_suite(self.world.suite)
         yield StructureGuard(self.world.base)
         yield ActivityGuard(self.engine, [suite])

@@ -87,7 +87,7 @@ class Shop:
     def _tools(self, repeat: int) -> Shop:
         return self
 
-    def guards(self) -> Iterator[Guard]:
+    def guards(self, found: Sequence[Result]) -> Iterator[Guard]:
         yield self.guard
 
     def remedies(self) -> Sequence[Remedy]:

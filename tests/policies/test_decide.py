@@ -75,20 +75,31 @@ def test_inconclusive_goes_where_the_policy_says_and_never_to_the_servers() -> N
     assert decide([*CLEAN, UNABLE], POLICY).outcome == "quarantine"
 
 
+def _screened(p: float, high: float = 0.08, n: int = 60) -> list[Finding]:
+    rate = _finding("screen_false_positive_rate", 0.02, level="0.05").model_copy(update={"high": high, "n": n})
+    return [_finding("screen_p_value", p).model_copy(update={"n": n}), rate]
+
+
 def test_the_screen_decides_only_where_the_policy_lets_it() -> None:
-    far = _finding("subspace_p_value", 0.04, modality="text")
-    assert decide([*CLEAN, far], POLICY).promotes
-    assert decide([*CLEAN, far], STRICT).verdict == "unsafe"
-    near = far.model_copy(update={"value": 0.5})
-    assert decide([*CLEAN, near], STRICT).verdict == "clean"
+    assert decide([*CLEAN, *_screened(0.04)], POLICY).promotes
+    assert decide([*CLEAN, *_screened(0.04)], STRICT).verdict == "unsafe"
+    assert decide([*CLEAN, *_screened(0.5)], STRICT).verdict == "clean"
+
+
+def test_a_screen_whose_own_error_rate_is_too_high_or_unknown_decides_nothing() -> None:
+    often = decide([*CLEAN, *_screened(0.04, high=0.2)], STRICT)
+    assert often.promotes
+    assert any("as high as 0.200" in reason.text for reason in often.reasons)
+    unknown = decide([*CLEAN, _screened(0.04)[0]], STRICT)
+    assert unknown.promotes
+    assert any("never measured" in reason.text for reason in unknown.reasons)
 
 
 def test_a_screen_that_was_not_made_or_could_never_fire_clears_nobody() -> None:
     assert decide(CLEAN, STRICT).verdict == "inconclusive"
-    few = _finding("subspace_p_value", 0.5, modality="text").model_copy(update={"n": 11})
-    decision = decide([*CLEAN, few], STRICT)
+    decision = decide([*CLEAN, *_screened(0.5, n=11)], STRICT)
     assert decision.verdict == "inconclusive"
-    assert "fewer than 19" in decision.reasons[0].text
+    assert any("fewer than 19" in reason.text for reason in decision.reasons)
 
 
 @given(st.lists(st.sampled_from([*CLEAN, BROKEN, UNABLE, *measured("image", alarm=500.0)]), max_size=12))

@@ -32,6 +32,12 @@ def test_the_policy_that_people_script_against_always_loads(tmp_path: Path) -> N
     assert policy.budget.prompts == 240
 
 
+def test_training_data_lies_relative_to_the_policy(tmp_path: Path) -> None:
+    policy = load_policy(_write(tmp_path, HELD_OUT + "screening: {training_data: rows.jsonl, training_rows: 5}"))
+    assert policy.screening.training_data == tmp_path / "rows.jsonl"
+    assert policy.screening.training_rows == 5
+
+
 @pytest.mark.parametrize("name", ["default", "strict", "observe_only"])
 def test_every_shipped_policy_loads_and_bears_its_name(name: str) -> None:
     assert load_policy(shipped_policy(name)).name == name
@@ -56,6 +62,8 @@ def test_the_default_policy_states_the_defaults() -> None:
         ({"remedies": ["benign_finetune"]}, "needs remedying.benign_data"),
         ({"remedies": ["project"]}, "needs reference"),
         ({"remedies": ["pray"]}, "remedies"),
+        ({"screening": {"prompts_when_suspicious": 239}}, "must not be below budget.prompts (240)"),
+        ({"screening": {"suspicious_at_p": 10}}, "screening.suspicious_at_p"),
     ],
 )
 def test_a_mistake_is_named_with_its_place_in_one_line(tmp_path: Path, change: dict[str, object], message: str) -> None:

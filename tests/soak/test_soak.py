@@ -39,6 +39,7 @@ from monitor.review import Context
 from monitor.state import StateFolder
 from monitor.upkeep import queue_stale, remove_expired, retire_superseded
 from monitor.worker import Worker
+from policies.findings import Result
 from policies.policy import Answering, Budget, Policy
 
 FULL = bool(os.environ.get("ALIGNWATCH_SOAK"))
@@ -75,7 +76,7 @@ class Tools:
     )
     context: Context = field(default_factory=lambda: CONTEXT)
 
-    def guards(self) -> Iterator[Guard]:
+    def guards(self, found: Sequence[Result]) -> Iterator[Guard]:
         yield StructureGuard(self.base)
         yield ActivityGuard(self.engine, [self.suite])
         judge = RememberedJudge(WordJudge(), self.ledger)
