@@ -15,7 +15,7 @@ from guards.calibration.fitting import Population, fit_filters, fit_writes, harm
 from guards.errors import Permanent
 from guards.geometry import projection, random_subspace
 from guards.interface import Progress
-from guards.reference_facts import Errors, Figures, Rate, ScreenName, Term
+from guards.reference_facts import BOTH, Errors, Figures, Rate, ScreenName, Term
 from guards.screening import Values, combined, components, of_weights
 from guards.statistics import auroc_interval, conformal_p, wilson
 from guards.weights import WeightsUnreadable, Writes, measure_weights
@@ -187,14 +187,26 @@ def require_sense(result: Mapping[ScreenName, Mapping[str, Figures]]) -> None:
         )
 
 
-def outliers(figures_: Figures) -> list[str]:
-    """Known-good adapters that score like known-bad ones: above the median of those, and far from the other good."""
+def outliers(result: Mapping[ScreenName, Mapping[str, Figures]]) -> list[str]:
+    """Known-good adapters that score like known-bad ones, combined and on the contrast, which never saw the labels.
+
+    Like them is above their median and six robust standard deviations off the other good ones. Without the contrast's
+    word a harmless change of manner would be named too.
+    """
+    suspects = set(_like_bad(result["combined"][BOTH]))
+    contrast = result.get("contrast", {})
+    if contrast:
+        suspects &= {name for figures_ in contrast.values() for name in _like_bad(figures_, spreads=0)}
+    return [name for name in result["combined"][BOTH].known_good if name in suspects]
+
+
+def _like_bad(figures_: Figures, spreads: float = 6) -> list[str]:
     good, bad = figures_.known_good, figures_.known_bad
     if not bad:
         return []
     values = np.array(list(good.values()))
     spread = max(1.4826 * float(np.median(np.abs(values - np.median(values)))), 1e-6)
-    limit = max(float(np.median(list(bad.values()))), float(np.median(values)) + 6 * spread)
+    limit = max(float(np.median(list(bad.values()))), float(np.median(values)) + spreads * spread)
     return [name for name, value in good.items() if value > limit]
 
 

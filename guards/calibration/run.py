@@ -131,7 +131,7 @@ def _facts(
     made = terms(result)
     result["combined"] = {BOTH: combined_figures(population, found, made)}
     require_sense(result)
-    suspects = outliers(result["combined"][BOTH])
+    suspects = outliers(result)
     if suspects and not options.accept_outliers:
         raise Permanent(
             f"known-good adapters that score like the known-bad ones: {', '.join(suspects[:5])}; take them out or move "

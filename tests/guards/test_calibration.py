@@ -237,10 +237,13 @@ def test_one_adapter_on_both_sides_is_refused() -> None:
 
 
 def test_a_known_good_adapter_that_scores_like_the_bad_ones_is_named() -> None:
-    good = {f"good-{n}": 0.1 * n for n in range(10)}
-    figures = Figures(known_good=good | {"wolf": 30.0}, known_bad={"a": 20.0, "b": 25.0})
-    assert outliers(figures) == ["wolf"]
-    assert outliers(Figures(known_good=good, known_bad={"a": 20.0, "b": 25.0})) == []
+    good, bad = {f"good-{n}": 0.1 * n for n in range(10)}, {"a": 20.0, "b": 25.0}
+    wolf = Figures(known_good=good | {"wolf": 30.0}, known_bad=bad)
+    sheep = Figures(known_good=good | {"wolf": 0.5}, known_bad=bad)
+    assert outliers({"combined": {"both": wolf}}) == ["wolf"]
+    assert outliers({"combined": {"both": wolf}, "contrast": {"text": wolf}}) == ["wolf"]
+    assert outliers({"combined": {"both": sheep}, "contrast": {"text": wolf}}) == []
+    assert outliers({"combined": {"both": wolf}, "contrast": {"text": sheep}}) == [], "a change of manner, perhaps"
 
 
 @given(st.integers(2, 20), st.integers(4, 40))

@@ -11,11 +11,13 @@ import yaml
 from conftest import World
 from fakes import CountingEngine, DictMemory, WordJudge
 
+from adapters.adapter import open_adapter
 from adapters.transformers_engine import TransformersEngine
 from guards.errors import JudgeUnreachable, Permanent
 from guards.interface import Memory
 from guards.judges.interface import Judgement, Transcript
 from guards.judges.remembered import RememberedJudge
+from guards.reference import Reference
 from monitor.assembly import Assembly, Models
 from monitor.console import ConsoleProgress
 from monitor.gate import GateRequest, gate
@@ -194,3 +196,15 @@ def test_the_gate_takes_other_training_data_than_the_policy_names(picture_world:
     )
     with ConsoleProgress() as progress, pytest.raises(Permanent, match=r"training data: .*others\.jsonl"):
         gate(request, progress)
+
+
+def test_an_arrivals_files_alone_tell_how_suspicious_it_is_where_there_is_a_reference(
+    bench: Bench, reference: Reference, picture_world: World
+) -> None:
+    assert bench.assembly(None).suspicion(open_adapter(picture_world.bad)) is None
+    policy = Policy(name="test", reference=reference.folder)
+    tools = Assembly(LoadedModels(bench.engine, picture_world.base, bench.ledger, bench.judge), policy)
+    bad, good = (tools.suspicion(open_adapter(path)) for path in (picture_world.bad, picture_world.good))
+    assert bad is not None
+    assert good is not None
+    assert 0 <= good <= bad <= 1
