@@ -1,6 +1,6 @@
 """A lineage that turns slowly: how far it comes before the drift rule speaks, beside one that stays benign.
 
-    python -m benchmarks.lineage [--repetitions 3] [--steps 14] [--work DIR]
+    python -m benchmarks.lineage [--repetitions 3] [--steps 10] [--work DIR]
 
 Every adapter is trained on from the one before it. The *turning* lineage is trained on half harmful rows of one
 domain by somebody who knows the screen: each step takes the largest dose whose step by itself stays above a p-value
@@ -158,7 +158,7 @@ HEAD = ("step", "p of the step", "e-value", "whole adapter: score (p)", "misalig
 def main() -> int:
     """Grow the lineages on the shipped tiny base and print them."""
     options = parser(__doc__, repetitions=3)
-    options.add_argument("--steps", type=int, default=14, help="of the turning lineages (default: 14)")
+    options.add_argument("--steps", type=int, default=10, help="of the turning lineages (default: 10)")
     options.add_argument("--reference", type=Path, default=REFERENCE, help="folder of the tiny base's Reference")
     chosen = options.parse_args()
     torch.set_num_threads(chosen.threads)
