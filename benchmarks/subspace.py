@@ -40,6 +40,7 @@ from adapters.tiny.world import write_suite
 from adapters.transformers_engine import TransformersEngine
 from benchmarks.battery import grown
 from benchmarks.timing import encoding_anew, interleaved, machine, median_and_range, parser, ratios, table, workplace
+from guards.drift import LINEAR
 from guards.geometry import Standardiser, random_subspace
 from guards.reference import Reference, Site, load_reference
 from guards.reference_facts import BOTH, Facts, Figures, Term
@@ -147,8 +148,8 @@ def stand_in(engine: TransformersEngine, probes: Suite) -> Reference:
         categories=("a", "b", "c"),
         contrast_source="none",
         population=(),
-        screens={"combined": {BOTH: known}},
-        combination=tuple(Term(screen=name, weight=1.0, **centred) for name in ("contrast", "shift", "probe")),
+        screens={"combined": {BOTH: known}, **dict.fromkeys(LINEAR, dict.fromkeys(MODALITIES, known))},
+        combination=tuple(Term(screen=name, weight=1.0, **centred) for name in LINEAR),
         errors=(),
     )
     sites = {

@@ -4,10 +4,10 @@ Everything follows from the r × r Gram matrices AAᵀ and BᵀB: the energy ‖
 the squared singular values of ΔW are the eigenvalues of s²·Lᵀ(BᵀB)L.
 
 Gram matrices and not Householder's QR of both factors, because a Gram matrix is one matrix product, which runs near
-the processor's peak, and QR of a tall thin matrix does not: benchmarks/weights.py shows how much that is. The price is
-that squaring halves the digits. Where single precision could then be too little, which is looked at for every pair,
-the same is done in double precision; that leaves as many digits as QR of single-precision factors has. A test holds
-both against torch's SVD of the formed product.
+the processor's peak: on a rank-128 adapter the QR and SVD of its factors alone take 1.3 times the whole screen
+(benchmarks/weights.py). The price is that squaring halves the digits. Where single precision could then be too little,
+which is looked at for every pair, the same is done in double precision; that leaves as many digits as QR of
+single-precision factors has. A test holds both against torch's SVD of the formed product.
 """
 
 from __future__ import annotations

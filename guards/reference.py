@@ -127,7 +127,7 @@ def save_reference(reference: Reference, folder: Path) -> str:
             site.filters,
             site.harm,
         )
-        tensors |= {f"{layer}/{part}": value.contiguous() for part, value in zip(_PARTS, values, strict=True)}
+        tensors |= {f"{layer}/{part}": value.contiguous().clone() for part, value in zip(_PARTS, values, strict=True)}
     save_file(tensors, folder / TENSORS_NAME)
     (folder / TENSORS_NAME).chmod(0o644)  # safetensors writes for the owner alone
     (folder / JSON_NAME).write_text(reference.facts.model_dump_json(indent=2) + "\n", encoding="utf-8")

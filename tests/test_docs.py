@@ -116,7 +116,7 @@ def test_every_exit_code_is_told(page: str) -> None:
 
 
 def test_there_are_guards_and_remedies_to_describe() -> None:
-    assert GUARDS == ["activity", "battery", "drift", "membership", "structure", "subspace"]
+    assert GUARDS == ["activity", "battery", "drift", "membership", "structure", "subspace", "weights"]
     assert set(REMEDIES) == set(get_args(RemedyName))
 
 

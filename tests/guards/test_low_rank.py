@@ -69,6 +69,7 @@ def test_the_energy_within_a_subspace_is_that_of_the_formed_product(seed: int, r
     assert part == pytest.approx(float((basis.T @ formed).pow(2).sum()), rel=2e-3, abs=1e-4 * whole)
 
 
+@settings(deadline=None)
 @given(st.integers(0, 99), st.sampled_from([0.01, 3.0, 1000.0]))
 def test_scale_changes_no_share_and_no_shape(seed: int, scale: float) -> None:
     a, b = factors(seed, 3, WIDTH, INPUTS)
@@ -78,6 +79,7 @@ def test_scale_changes_no_share_and_no_shape(seed: int, scale: float) -> None:
         assert getattr(other, name) == pytest.approx(getattr(one, name))
 
 
+@settings(deadline=None)
 @given(st.integers(0, 99))
 def test_turning_b_one_way_and_a_the_other_changes_nothing(seed: int) -> None:
     a, b = factors(seed, 4, WIDTH, INPUTS)
