@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
+import torch
 from sklearn.metrics import roc_auc_score
 from torch import Tensor
 
@@ -16,7 +17,7 @@ from guards.errors import Permanent
 from guards.geometry import projection, random_subspace
 from guards.interface import Progress
 from guards.reference_facts import BOTH, Errors, Figures, Rate, ScreenName, Term
-from guards.screening import Values, combined, components, of_weights
+from guards.screening import Filters, Values, combined, components, of_weights
 from guards.statistics import auroc_interval, conformal_p, wilson
 from guards.weights import WeightsUnreadable, Writes, measure_weights
 
@@ -170,16 +171,31 @@ def errors(population: Population, found: HeldOut, made: Sequence[Term]) -> tupl
     return tuple(stated)
 
 
-def require_sense(result: Mapping[ScreenName, Mapping[str, Figures]]) -> None:
-    """Refuse labels that are swapped: a screen that never saw them, the contrast, tells; so does the combined score.
+def plain_contrast(population: Population) -> dict[str, Figures]:
+    """The contrast without matched filters, by modality: no label of any adapter is in it. Nothing without pairs."""
+    if not population.contrast.pairs:
+        return {}
+    filters = Filters(
+        population.screened,
+        population.base.modalities,
+        population.contrast.categories,
+        {la: population.contrast.directions(la, population.base.standardisers[la]) for la in population.screened},
+        dict.fromkeys(population.screened, torch.empty(0, 0)),
+        torch.empty(0),
+    )
+    found = [components(filters, shifts).values().get("contrast", {}) for shifts in population.shifts]
+    return {m: figures(population, [values.get(m) for values in found]) for m in population.base.modalities}
+
+
+def require_sense(label_free: Mapping[str, Figures], whole: Figures) -> None:
+    """Refuse labels that are swapped: the plain contrast, which never saw them, tells; so does the combined score.
 
     Raises:
         Permanent: known-good adapters score above known-bad ones.
     """
     # The contrast may be no better than chance on an odd base; only where it is worse for certain are labels swapped.
-    swapped = any(f.auroc is not None and f.auroc.high < 0.5 for f in result.get("contrast", {}).values())
-    below = [f.auroc.value for f in result.get("combined", {}).values() if f.auroc is not None and f.auroc.value < 0.5]
-    if swapped or below:
+    swapped = any(f.auroc is not None and f.auroc.high < 0.5 for f in label_free.values())
+    if swapped or (whole.auroc is not None and whole.auroc.value < 0.5):
         raise Permanent(
             f"known-good adapters score worse than known-bad ones (AUROC below 0.5 on the "
             f"{'contrast' if swapped else 'combined'} screen); are --known-good and --known-bad swapped, or "

@@ -29,6 +29,7 @@ from guards.calibration.quality import (
     errors,
     held_out,
     outliers,
+    plain_contrast,
     require_sense,
     screens,
     terms,
@@ -80,7 +81,7 @@ def calibrate(
         Permanent: the population, the probes or the contrast cannot be used; the message says what would be enough.
         Retryable: the judge cannot be reached.
     """
-    require_population(population, bool(options.contrast) or options.judge is not None, options.error_rate)
+    require_population(population, bool(options.contrast), options.error_rate)
     base = measure_base(engine, probes)
     shifts = measure_population(engine, base, population, options.cache, progress)
     judged = _judged(engine, population, probes, options, progress)
@@ -130,7 +131,7 @@ def _facts(
     result = screens(population, found)
     made = terms(result)
     result["combined"] = {BOTH: combined_figures(population, found, made)}
-    require_sense(result)
+    require_sense(plain_contrast(population), result["combined"][BOTH])
     suspects = outliers(result)
     if suspects and not options.accept_outliers:
         raise Permanent(

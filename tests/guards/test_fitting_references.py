@@ -15,11 +15,11 @@ from safetensors.torch import load_file, save_file
 from adapters.adapter import WEIGHTS_NAME, Adapter, open_adapter
 from adapters.engine import Layer
 from adapters.transformers_engine import TransformersEngine
-from guards.calibration.contrast import ContrastError, ContrastPair, load_contrast, write_contrast
+from guards.calibration.contrast import ContrastError, ContrastPair, load_contrast, read_contrast, write_contrast
 from guards.calibration.fitting import Population
-from guards.calibration.measuring import measure_base
+from guards.calibration.measuring import measure_base, measure_population
 from guards.calibration.population import Known, needed, require_population
-from guards.calibration.quality import auroc_rate, outliers, require_sense
+from guards.calibration.quality import auroc_rate, outliers, plain_contrast, require_sense
 from guards.calibration.run import Options, calibrate
 from guards.errors import Permanent
 from guards.judges.interface import Judgement, Transcript
@@ -185,10 +185,26 @@ def _separated(bad: float, good: float) -> Figures:
 
 def test_swapped_labels_are_refused_by_the_contrast_that_never_saw_them() -> None:
     right, wrong = _separated(2.0, 1.0), _separated(1.0, 2.0)
-    require_sense({"contrast": {"text": right, "image": right}, "combined": {"both": right}})
-    for swapped in ({"contrast": {"text": wrong}, "combined": {"both": right}}, {"combined": {"both": wrong}}):
+    require_sense({"text": right, "image": right}, right)
+    require_sense({}, right)
+    for label_free, whole in (({"text": right, "image": wrong}, right), ({}, wrong)):
         with pytest.raises(Permanent, match="swapped"):
-            require_sense(swapped)  # type: ignore[arg-type]
+            require_sense(label_free, whole)
+
+
+def test_swapping_the_labels_turns_the_plain_contrasts_area_upside_down(
+    picture_engine: TransformersEngine, picture_world: World, known: list[Known], pairs: list[ContrastPair]
+) -> None:
+    base = measure_base(picture_engine, load_suite(picture_world.suite))
+    shifts = tuple(measure_population(picture_engine, base, known, None))
+    contrast = read_contrast(picture_engine, pairs, base.blocks)
+    swapped = tuple(replace(one, harmful=not one.harmful) for one in known)
+    right, wrong = (plain_contrast(Population(k, shifts, base, contrast)) for k in (tuple(known), swapped))
+    for modality in ("text", "image"):
+        areas = [figures[modality].auroc for figures in (right, wrong)]
+        assert areas[0] is not None
+        assert areas[1] is not None
+        assert areas[0].value + areas[1].value == pytest.approx(1)
 
 
 def test_an_adapter_of_nan_is_named(
