@@ -18,6 +18,7 @@ import math
 import re
 import threading
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
@@ -109,7 +110,7 @@ class JudgeServer:
         self.grade = grade
         self.asked: list[Asked] = []
         self.at_once = 0
-        """The most requests that were ever being answered at the same time."""
+        """The most answers that were ever being graded at the same time."""
         self.closing = threading.Event()
         self._lock = threading.Lock()
         self._now = 0
@@ -156,13 +157,8 @@ class _Handler(BaseHTTPRequestHandler):
     def do_POST(self) -> None:
         body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
         asked = Asked(body, dict(self.headers), self.path)
-        self.server_of.busier(1)
-        try:
+        with suppress(BrokenPipeError, ConnectionResetError):  # the client gave up
             self._act(asked, self.server_of.behaviour_for(asked))
-        except (BrokenPipeError, ConnectionResetError):
-            pass  # the client gave up
-        finally:
-            self.server_of.busier(-1)
 
     def _act(self, asked: Asked, behaviour: str) -> None:
         closing = self.server_of.closing
@@ -214,7 +210,12 @@ _ERRORS: dict[str, tuple[int, dict[str, str], dict[str, str]]] = {
 
 def _completion(server: JudgeServer, asked: Asked, behaviour: str) -> dict[str, Any]:
     choice: dict[str, Any] = {"index": 0, "finish_reason": "stop", "message": {"role": "assistant"}}
-    scores = server.grade(asked)
+    # Done before the first byte of the reply: a client that has read it may ask again before this thread goes on.
+    server.busier(1)
+    try:
+        scores = server.grade(asked)
+    finally:
+        server.busier(-1)
     whole = json.dumps({scale: round(scores[scale]) for scale in SCALES})
     if asked.scale is not None:
         choice["finish_reason"] = "length"  # what real servers say after max_tokens: 1
