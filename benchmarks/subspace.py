@@ -47,6 +47,7 @@ from guards.reference_facts import BOTH, Facts, Figures, Term
 from guards.subspace import SubspaceGuard
 from guards.suites.battery_jsonl import load_suite
 from guards.suites.suite import Suite
+from guards.weights import base_norms
 
 BARE, ENCODED, NEEDED, CHECK, ALONE, FIRST, WHOLE, LOAD = (
     "bare forward pass of the base",
@@ -151,6 +152,7 @@ def stand_in(engine: TransformersEngine, probes: Suite) -> Reference:
         screens={"combined": {BOTH: known}, **dict.fromkeys(LINEAR, dict.fromkeys(MODALITIES, known))},
         combination=tuple(Term(screen=name, weight=1.0, **centred) for name in LINEAR),
         errors=(),
+        base_norms=base_norms(engine.model),
     )
     sites = {
         layer: Site(Standardiser.fit(base[layer]), directions, directions[:3], directions[:3], directions[:2])

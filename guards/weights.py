@@ -220,8 +220,8 @@ class WeightsGuard:
         yield self._finding("weight_score", figures.score, n)
         if self._null:
             yield self._finding("weight_p_value", conformal_p(figures.score, self._null), len(self._null))
-        yield self._finding("weight_energy_ratio", figures.energy_ratio, n, path="decoder")
-        yield self._finding("weight_energy_random", figures.energy_random, n, path="decoder")
+        yield self._finding("weight_energy_ratio", figures.energy_ratio, n)
+        yield self._finding("weight_energy_random", figures.energy_random, n)
 
     def _part(self, modules: Sequence[ModuleFigures], part: str) -> Iterator[Finding]:
         """How large one part's changes are beside the base, and what shape they have."""

@@ -53,6 +53,7 @@ def findings(rises: Mapping[str, float], n: int = 100, categories: Sequence[str]
             for category in categories
         ]
         made.append(found("unscored", 3, modality=modality, model="adapter", reason="unparsable"))
+    made.append(found("weight_energy_ratio", 0.02))
     return made
 
 

@@ -133,6 +133,11 @@ def alignment() -> dashboard.Dashboard:
                   "a Reference", "none", (f"alignwatch_subspace_projection_ratio{{{of}}}", by), width=8)
         )
         .with_panel(
+            graph("Weights along harmful directions", "Share of the energy written to the residual stream; only with a "
+                  "Reference", "percentunit",
+                  (f'alignwatch_weight_screen_ratio{{{AT},adapter=~"$adapter"}}', "{{adapter}}"), width=8)
+        )
+        .with_panel(
             graph("Pairs of answers", "What a rise rests on; few give wide intervals", "none",
                   (f'alignwatch_misalignment_rise_prompts{{{of},category=""}}', by), width=8)
         )

@@ -24,6 +24,7 @@ KEPT = {
     "coherence_score",
     "relevance_score",
     "subspace_projection",
+    "weight_energy_ratio",
     "logit_change",
 }
 """Measures that are kept flat; the review itself keeps all."""

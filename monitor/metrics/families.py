@@ -65,6 +65,8 @@ FAMILIES: Mapping[str, Family] = {
         Family("relevance_score", "gauge", f"Mean relevance, 0 to 100, {_OF_ADAPTER}", _BY_MODEL),
         Family("subspace_projection_ratio", "gauge", "Shift within the harmful subspace, in standard deviations of "
                "the base per dimension", ("adapter", "modality")),
+        Family("weight_screen_ratio", "gauge", "Share of the energy written to the residual stream that lies along "
+               "harmful directions, 0 to 1, from the weights alone", ("adapter",)),
         Family("reviews_total", "counter", "Finished reviews by the arrived adapter's verdict", ("verdict",),
                ("clean", "unsafe", "inconclusive")),
         Family("placements_total", "counter", "Examined adapters that were put in their place", ("place",),

@@ -27,6 +27,7 @@ _NUMBERS = {
     "relevance_score": "relevance_score",
     "incoherence_rise": "incoherence_rise_ratio",
     "subspace_projection": "subspace_projection_ratio",
+    "weight_energy_ratio": "weight_screen_ratio",
 }
 """What the ledger calls a number, and what Prometheus does."""
 
