@@ -204,7 +204,11 @@ def _handler(fake: FakeVllm) -> type[BaseHTTPRequestHandler]:  # noqa: C901
                 self._json(404, {"detail": "Not Found"})
 
         def _post(self) -> None:
-            body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+            raw = self.rfile.read(int(self.headers["Content-Length"]))
+            if len(raw) < int(self.headers["Content-Length"]):
+                self.close_connection = True
+                return  # the client was killed in the middle of its request
+            body = json.loads(raw)
             if self.path == "/v1/load_lora_adapter":
                 self._changed(*fake.load(body["lora_name"], body["lora_path"], body.get("load_inplace", False)))
             elif self.path == "/v1/unload_lora_adapter":
