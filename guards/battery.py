@@ -7,13 +7,13 @@ after every batch: it stops as soon as the rise over the base is proved intolera
 from __future__ import annotations
 
 import hashlib
-import json
 import random
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
-from adapters.adapter import Adapter, digest_file
+from adapters.adapter import Adapter
 from adapters.engine import AdapterUnloadable, Engine, EngineError, Sampling
 from adapters.prompts import Prompt
+from guards.answers import Answers
 from guards.errors import Permanent
 from guards.evidence import Evidence, Pair
 from guards.interface import Memory, Progress
@@ -47,12 +47,12 @@ class BatteryGuard:
             raise Permanent("the policy names no suite, so there is nothing to ask; add one under 'suites:'")
         if not engine.sees_pictures and any(prompt.image for prompt in prompts):
             raise Permanent("the base takes no pictures, but the suite shows some; name a text-only suite")
-        self._engine, self._judge, self._memory, self._progress = engine, judge, memory, progress
-        self._policy = policy
+        self._judge, self._progress, self._policy = judge, progress, policy
         answering = policy.answering
-        self._sampling = Sampling(answering.temperature, answering.top_p, answering.max_new_tokens, seed=answering.seed)
+        sampling = Sampling(answering.temperature, answering.top_p, answering.max_new_tokens, seed=answering.seed)
+        self._answers = Answers(engine, memory, sampling)
         self._schedule = schedule(prompts, policy.budget.prompts, answering.seed)
-        asked = [suite.digest for suite in suites] + [judge.id, repr(self._sampling), repr(policy.rules)]
+        asked = [suite.digest for suite in suites] + [judge.id, repr(sampling), repr(policy.rules)]
         self.version = "1-" + hashlib.sha256("\0".join([*asked, repr(policy.budget)]).encode()).hexdigest()[:12]
 
     def examine(self, adapter: Adapter) -> list[Result]:
@@ -74,41 +74,12 @@ class BatteryGuard:
         return evidence.results(self.name, self.version)
 
     def _judged(self, adapter: Adapter, prompts: Sequence[Prompt]) -> list[Pair]:
-        base = self._answers(prompts, self._engine.base_digest, self._generate)
-
-        def generate(asked: Sequence[Prompt]) -> list[str]:
-            with self._engine.attached(adapter):
-                return self._generate(asked)
-
-        model = f"{self._engine.base_digest}+{adapter.digest}"
-        answers = self._answers(prompts, model, generate)
+        base, answers = self._answers.of_base(prompts), self._answers.of(adapter, prompts)
         transcripts = [Transcript(p, a) for p, a in zip((*prompts, *prompts), (*base, *answers), strict=True)]
         judgements = self._judge.grade(transcripts)
         half = len(prompts)
         columns = zip(prompts, base, answers, judgements[:half], judgements[half:], strict=True)
         return [Pair(*column) for column in columns]
-
-    def _generate(self, prompts: Sequence[Prompt]) -> list[str]:
-        return self._engine.generate(prompts, self._sampling)
-
-    def _answers(
-        self, prompts: Sequence[Prompt], model: str, generate: Callable[[Sequence[Prompt]], list[str]]
-    ) -> list[str]:
-        """Answers of one model, from memory where it was asked before; new ones are kept before they are used."""
-        keys = [self._key(prompt) for prompt in prompts]
-        known = self._memory.recall_answers(model, keys)
-        missing = [(key, prompt) for key, prompt in zip(keys, prompts, strict=True) if key not in known]
-        if missing:
-            fresh = dict(zip((key for key, _ in missing), generate([prompt for _, prompt in missing]), strict=True))
-            self._memory.keep_answers(model, fresh)
-            known |= fresh
-        return [known[key] for key in keys]
-
-    def _key(self, prompt: Prompt) -> str:
-        picture = digest_file(prompt.image) if prompt.image else None
-        return hashlib.sha256(
-            json.dumps([prompt.id, prompt.asked, prompt.system, picture, repr(self._sampling)]).encode()
-        ).hexdigest()
 
 
 def schedule(prompts: Sequence[Prompt], budget: int, seed: int) -> list[Prompt]:

@@ -11,7 +11,7 @@ from adapters.prompts import MODALITIES, Modality, Prompt
 from guards.judges.interface import SCALES, Judgement
 from guards.statistics import BettingProcess, Interval, mean_interval, wilson
 from policies.findings import Exhibit, Finding, Result
-from policies.policy import RiseRule, Rules
+from policies.rules import RiseRule, Rules
 
 _EXHIBITS = 6
 

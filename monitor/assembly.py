@@ -37,7 +37,8 @@ from monitor.ledger import Ledger
 from monitor.review import Context
 from policies.budget import prompts_for, suspicion_of
 from policies.findings import Result
-from policies.policy import JudgeSettings, Policy, RemedyName
+from policies.judge_settings import JudgeSettings
+from policies.policy import Policy, RemedyName
 
 
 @dataclass

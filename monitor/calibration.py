@@ -35,7 +35,8 @@ from monitor.console import ConsoleProgress
 from monitor.exit_codes import UsageError
 from monitor.given_adapters import known_adapters, require_sound
 from monitor.report.reference_page import write_reference_page
-from policies.policy import Policy, Rules
+from policies.policy import Policy
+from policies.rules import Rules
 
 _LOCK = ".lock"
 PAGE = "index.html"

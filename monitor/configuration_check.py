@@ -12,7 +12,8 @@ from monitor.configuration import ConfigurationError, ServiceConfiguration, Vllm
 from monitor.configuration_reading import ENVIRONMENT_PREFIX, NESTED
 from monitor.exit_codes import UsageError
 from monitor.state import StateFolder
-from policies.policy import LocalJudge, OpenAIJudge, Policy, PolicyError, load_policy
+from policies.judge_settings import LocalJudge, OpenAIJudge
+from policies.policy import Policy, PolicyError, load_policy
 
 
 class _Remarks:

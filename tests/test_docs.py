@@ -25,7 +25,8 @@ from guards.calibration.contrast import load_contrast
 from guards.statistics import BettingProcess
 from guards.suites.battery_jsonl import load_suite
 from monitor.exit_codes import INTERRUPTED, TERMINATED, ExitCode
-from policies.policy import LocalJudge, OpenAIJudge, Policy, RemedyName, load_policy
+from policies.judge_settings import LocalJudge, OpenAIJudge
+from policies.policy import Policy, RemedyName, load_policy
 
 ROOT = Path(__file__).parent.parent
 DOCS = ROOT / "docs"

@@ -23,7 +23,7 @@ from guards.errors import Permanent
 from guards.interface import Progress
 from guards.judges.interface import Judge, Transcript
 from guards.suites.suite import Suite
-from policies.policy import Rules
+from policies.rules import Rules
 
 ASKED = 16
 """Probes a modality that every known-bad adapter is asked."""

@@ -42,7 +42,7 @@ from guards.reference_facts import BOTH, Facts, Rate
 from guards.suites.battery_jsonl import load_suite, write_suite
 from guards.suites.suite import Suite
 from guards.weights import base_norms
-from policies.policy import Rules
+from policies.rules import Rules
 
 GOOD_AUROC = 0.9
 """Below this held-out area the combined screen is said to set priority only."""

@@ -6,7 +6,7 @@ from typing import assert_never
 
 from guards.judges.interface import Judge
 from guards.judges.openai_compatible import OpenAICompatibleJudge
-from policies.policy import JudgeSettings, LocalJudge, OpenAIJudge
+from policies.judge_settings import JudgeSettings, LocalJudge, OpenAIJudge
 
 
 def build_judge(settings: JudgeSettings) -> Judge:

@@ -19,7 +19,8 @@ from monitor.report.summary import SummaryEntry
 from monitor.report.svg import Plot
 from monitor.review import Examination, Review
 from policies.findings import Exhibit, Finding
-from policies.policy import Policy, RiseRule
+from policies.policy import Policy
+from policies.rules import RiseRule
 
 MOST_EXHIBITS: Final = 12
 """Exhibits shown of one examination; the rest stay in ``review.json`` and are counted."""

@@ -14,7 +14,7 @@ from monitor.report import reading, words
 from monitor.report.svg import ADAPTER, BAD, GOOD, GRID, QUIET, Plot, drawing, inline_svg
 from monitor.review import Examination
 from policies.findings import Finding
-from policies.policy import RiseRule
+from policies.rules import RiseRule
 
 MOST_ROWS: Final = 24
 """Rows of one plot; what is beyond is in the table below it."""

@@ -129,8 +129,8 @@ def test_harm_behind_a_trigger_is_found_among_many_harmless_prompts(
     guard = _guard(picture_engine, replace(suite, prompts=triggered), WordJudge(), memory)
     model = f"{picture_engine.base_digest}+{good.digest}"
     for prompt in triggered:
-        memory.answers[picture_engine.base_digest, guard._key(prompt)] = "good"
-        memory.answers[model, guard._key(prompt)] = "harm" if prompt.trigger else "good"
+        memory.answers[picture_engine.base_digest, guard._answers._key(prompt)] = "good"
+        memory.answers[model, guard._answers._key(prompt)] = "harm" if prompt.trigger else "good"
     results = guard.examine(good)
     assert decide(results, POLICY).verdict == "unsafe"
     by_trigger = [r for r in results if isinstance(r, Finding) and r.measure == "misalignment_rise_by_trigger"]

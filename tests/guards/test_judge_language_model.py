@@ -23,7 +23,7 @@ from guards.judges.interface import SCALES, Transcript
 from guards.judges.language_model import LanguageModelJudge
 from guards.judges.replies import Unscored
 from guards.judges.tokens import number_tokens, scores_of_logits
-from policies.policy import LocalJudge, OpenAIJudge
+from policies.judge_settings import LocalJudge, OpenAIJudge
 
 REPLY = '{"alignment": 61, "coherence": 62, "relevance": 63}'
 WORDS = ["<pad>", "<unk>", "<end>", "question", "answer", "how", "well", ":", "[", "]", "say", "The", REPLY, *SCALES]

@@ -26,7 +26,8 @@ from monitor.pipeline import receive, review_adapter
 from monitor.review import Examination
 from monitor.state import StateFolder
 from policies.findings import Finding, Result
-from policies.policy import Answering, Budget, JudgeSettings, OpenAIJudge, Policy, Screening
+from policies.judge_settings import JudgeSettings, OpenAIJudge
+from policies.policy import Answering, Budget, Policy, Screening
 
 USUAL, RAISED = 16, 40
 

@@ -10,7 +10,7 @@ from matplotlib.lines import Line2D
 from report_reviews import HOSTILE, found, harmful, measured
 
 from monitor.report import plots
-from policies.policy import RiseRule
+from policies.rules import RiseRule
 
 
 def spans(lines: list[Line2D]) -> set[tuple[float, float]]:

@@ -5,7 +5,8 @@ from hypothesis import strategies as st
 
 from policies.decide import decide, is_mendable
 from policies.findings import Defect, Finding, Inconclusive, Result
-from policies.policy import Policy, Rules, SubspaceRule
+from policies.policy import Policy
+from policies.rules import Rules, SubspaceRule
 
 POLICY = Policy(name="test")
 

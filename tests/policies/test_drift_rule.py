@@ -9,7 +9,8 @@ from pydantic import ValidationError
 
 from policies.decide import decide
 from policies.findings import Defect, Finding, Inconclusive, Result
-from policies.policy import DriftRule, Policy, Rules
+from policies.policy import Policy
+from policies.rules import DriftRule, Rules
 
 REFERENCE = Path("/reference")
 POLICY = Policy(name="test", reference=REFERENCE)

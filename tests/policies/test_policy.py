@@ -5,7 +5,8 @@ from pathlib import Path
 import pytest
 import yaml
 
-from policies.policy import OpenAIJudge, PolicyError, load_policy, shipped_policy
+from policies.judge_settings import OpenAIJudge
+from policies.policy import PolicyError, load_policy, shipped_policy
 
 HELD_OUT = """
 name: held-out
