@@ -7,11 +7,11 @@ times; a failure of the endpoint ends all of them, and so does Ctrl-C, without l
 from __future__ import annotations
 
 import email.utils
+import functools
 import os
 import ssl
 import time
 from collections.abc import Callable, Sequence
-from concurrent.futures import FIRST_EXCEPTION, Future, ThreadPoolExecutor, wait
 from typing import Any, TypeAlias
 from urllib.parse import urlsplit
 
@@ -25,8 +25,8 @@ from tenacity import (
     wait_random,
 )
 
+from adapters.abort import Abort, all_at_once
 from guards.errors import JudgeUnreachable, Permanent
-from guards.judges.abort import Abort
 from guards.judges.completion import Completion, Failed, read_answer
 from guards.judges.usage import Usage
 
@@ -36,8 +36,6 @@ MAX_WAIT_SECONDS = 30.0
 """Longest pause between two attempts, whatever Retry-After asks for: a judge must not park a review for hours."""
 CONNECT_SECONDS = 10.0
 """Longest wait for a connection, where the reply's own timeout is not shorter."""
-POLL_SECONDS = 0.5
-"""Longest time that Ctrl-C goes unnoticed."""
 
 Body: TypeAlias = dict[str, Any]
 
@@ -89,19 +87,9 @@ class Endpoint:
             JudgeUnreachable: one request failed on every attempt; the others were given up.
             Permanent: the endpoint refuses what it is asked for.
         """
-        abort = Abort()
-        pool = ThreadPoolExecutor(self._concurrency, thread_name_prefix="judge")
         with self._client() as client:
-            try:
-                asked = [pool.submit(self._ask, client, body, abort) for body in bodies]
-                _until_finished(asked)
-                return [future.result() for future in asked]
-            except BaseException:
-                # Also KeyboardInterrupt: whoever waits for a socket or a pause is woken, then joined.
-                abort.now()
-                raise
-            finally:
-                pool.shutdown(wait=True, cancel_futures=True)
+            work = [functools.partial(self._ask, client, body) for body in bodies]
+            return all_at_once(work, self._concurrency, "judge")
 
     def _client(self) -> httpx.Client:
         headers = {"Authorization": f"Bearer {self._secret}"} if self._secret else {}
@@ -179,17 +167,6 @@ class Endpoint:
     def _hushed(self, text: str) -> str:
         """A server's words without the secret, should it repeat it."""
         return text.replace(self._secret, "…") if self._secret else text
-
-
-def _until_finished(asked: Sequence[Future[Completion]]) -> None:
-    """Wait for all, or raise the first exception of any."""
-    while True:
-        # In short waits: a signal that another thread happened to receive is noticed only between two of them.
-        finished, unfinished = wait(asked, timeout=POLL_SECONDS, return_when=FIRST_EXCEPTION)
-        for future in finished:
-            future.result()
-        if not unfinished:
-            return
 
 
 _backoff = wait_exponential(multiplier=0.5, max=MAX_WAIT_SECONDS) + wait_random(0, 0.5)
