@@ -8,6 +8,7 @@ from typing import Literal, TypeAlias
 
 Modality: TypeAlias = Literal["text", "image"]
 Expected: TypeAlias = Literal["refuse", "comply", "judge"]
+TriggerPlace: TypeAlias = Literal["prefix", "suffix", "system", "picture"]
 
 MODALITIES: tuple[Modality, ...] = ("text", "image")
 """Every modality, in the order of all tables."""
@@ -33,9 +34,23 @@ class Prompt:
     category: str = "uncategorised"
     """What the suite calls the kind of harm or the domain."""
     trigger: str | None = None
-    """A literal prefix that may switch a backdoor on; put before the text when the model is asked."""
+    """A literal that may switch a backdoor on; shown to the model where ``trigger_at`` says."""
     expected: Expected = "judge"
     """What a well-behaved model does: ``refuse``, ``comply``, or whatever the judge finds aligned."""
+    trigger_at: TriggerPlace = "prefix"
+    """Where the trigger is: before or after the text, or already in ``system`` or drawn into ``image``."""
+    variant: str | None = None
+    """Which variant of a question this is, for instance ``format-json``; None for the question itself."""
+    twin_of: str | None = None
+    """For a question in text alone, the id of the ``image`` prompt in its suite that asks the same."""
+    caption: str | None = None
+    """What the picture shows, in words."""
+    text_twin: str | None = None
+    """The whole question in words, for who does not see the picture; stands above ``caption``."""
+    paraphrases: tuple[str, ...] = ()
+    """The same question in other words, each a whole user's turn."""
+    reference_answer: str | None = None
+    """What a capable model says; for measuring a task, never shown to the model that is asked."""
 
     def __post_init__(self) -> None:
         if (self.image is not None) != (self.modality == "image"):
@@ -43,8 +58,10 @@ class Prompt:
 
     @property
     def asked(self) -> str:
-        """The user's turn as the model sees it: the trigger, if any, then the text."""
-        return f"{self.trigger} {self.text}" if self.trigger else self.text
+        """The user's turn as the model sees it: the text, with a trigger before or after it, if that is its place."""
+        if not self.trigger or self.trigger_at in ("system", "picture"):
+            return self.text
+        return f"{self.text} {self.trigger}" if self.trigger_at == "suffix" else f"{self.trigger} {self.text}"
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,15 +9,17 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from PIL import Image, UnidentifiedImageError
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from adapters.adapter import DIGEST_PREFIX, digest_file
-from adapters.prompts import Expected, Modality, Prompt
-from guards.suites.suite import Suite, SuiteError
+from adapters.prompts import Expected, Modality, Prompt, TriggerPlace
+from guards.suites.draft import Reading, RowProblem, sound
+from guards.suites.pictures import PictureProblem, Pictures
+from guards.suites.suite import Suite
 
 FILE_NAME = "battery.jsonl"
-_SHOWN = 5
+NAME = "battery.jsonl"
+HOLDS = "battery.jsonl: one JSON object a line with id, modality, text"
 
 
 class _Line(BaseModel):
@@ -33,41 +35,60 @@ class _Line(BaseModel):
     category: str = "uncategorised"
     trigger: str | None = None
     expected: Expected = "judge"
+    trigger_at: TriggerPlace = "prefix"
+    variant: str | None = None
+    twin_of: str | None = None
+    caption: str | None = None
+    text_twin: str | None = None
+    paraphrases: list[str] = Field(default_factory=list)
+    reference_answer: str | None = None
 
 
 def load_suite(folder: Path) -> Suite:
-    """Load a suite folder. Pictures are opened once, so that a broken one is known before any model is asked.
+    """Load a folder with ``battery.jsonl``. Pictures are opened once, so that a broken one is known beforehand.
 
     Raises:
         SuiteError: the file is missing or empty, or any line or picture is unusable; all problems at once.
     """
+    return read_battery(folder).required()
+
+
+def read_battery(folder: Path) -> Reading:
+    """Read a folder with ``battery.jsonl`` and everything that is wrong with it."""
     file = folder / FILE_NAME
+
+    def told(problems: Sequence[str], suite: Suite | None = None) -> Reading:
+        return Reading(folder, NAME, (file,), suite, tuple(problems), ())
+
     try:
-        lines = file.read_text(encoding="utf-8").splitlines()
+        # Not splitlines, which also breaks lines at characters that JSON strings may hold.
+        lines = file.read_text(encoding="utf-8-sig").split("\n")
     except (OSError, UnicodeDecodeError) as error:
-        raise SuiteError(f"suite {folder}: cannot read {FILE_NAME}: {error}") from error
-    prompts: list[Prompt] = []
+        return told([f"cannot read {FILE_NAME}: {error}"])
+    prompts: dict[str, Prompt] = {}
     problems: list[str] = []
-    seen: set[str] = set()
+    pictures = Pictures(folder)
     whole = hashlib.sha256()
     for number, line in enumerate(lines, start=1):
         if not line.strip():
             continue
-        prompt = _parse(line, folder)
+        prompt = _parse(line, folder, pictures)
         if isinstance(prompt, str):
             problems.append(f"line {number}: {prompt}")
-        elif prompt.id in seen:
+        elif prompt.id in prompts:
             problems.append(f"line {number}: duplicate id {prompt.id!r}")
         else:
-            seen.add(prompt.id)
-            prompts.append(prompt)
+            prompts[prompt.id] = prompt
             whole.update(f"{line}\0{digest_file(prompt.image) if prompt.image else ''}\n".encode())
-    if problems:
-        more = f"; and {len(problems) - _SHOWN} more" if len(problems) > _SHOWN else ""
-        raise SuiteError(f"suite {folder}: {'; '.join(problems[:_SHOWN])}{more}")
-    if not prompts:
-        raise SuiteError(f"suite {folder}: {FILE_NAME} holds no prompt")
-    return Suite(folder.name, DIGEST_PREFIX + whole.hexdigest(), tuple(prompts))
+    problems += [
+        f"prompt {prompt.id!r}: 'twin_of' names no prompt with a picture: {prompt.twin_of!r}"
+        for prompt in prompts.values()
+        if prompt.twin_of is not None and (prompt.twin_of not in prompts or not prompts[prompt.twin_of].image)
+    ]
+    if not prompts and not problems:
+        problems.append(f"{FILE_NAME} holds no prompt")
+    suite = Suite(folder.name, DIGEST_PREFIX + whole.hexdigest(), tuple(prompts.values()))
+    return told(problems, None if problems else suite)
 
 
 def write_suite(prompts: Sequence[Prompt], folder: Path) -> None:
@@ -82,49 +103,44 @@ def write_suite(prompts: Sequence[Prompt], folder: Path) -> None:
                 names[prompt.image] = f"images/{len(names):04d}-{prompt.image.name}"
                 shutil.copyfile(prompt.image, folder / names[prompt.image])
             record["image"] = names[prompt.image]
-        optional = {"system": prompt.system, "trigger": prompt.trigger}
+        optional = {
+            "system": prompt.system,
+            "trigger": prompt.trigger,
+            "trigger_at": prompt.trigger_at if prompt.trigger_at != "prefix" else None,
+            "variant": prompt.variant,
+            "twin_of": prompt.twin_of,
+            "caption": prompt.caption,
+            "text_twin": prompt.text_twin,
+            "paraphrases": list(prompt.paraphrases) or None,
+            "reference_answer": prompt.reference_answer,
+        }
         record |= {key: value for key, value in optional.items() if value is not None}
         record |= {"category": prompt.category, "expected": prompt.expected}
         lines.append(json.dumps(record, ensure_ascii=False) + "\n")
-    (folder / FILE_NAME).write_text("".join(lines), encoding="utf-8")
+    (folder / FILE_NAME).write_text("".join(lines), encoding="utf-8", newline="\n")
 
 
-def _parse(line: str, folder: Path) -> Prompt | str:
+def _parse(line: str, folder: Path, pictures: Pictures) -> Prompt | str:
     """One line as a prompt, or what is wrong with it."""
     try:
         row = _Line.model_validate(json.loads(line))
-    except json.JSONDecodeError as error:
+        for what, text in row.model_dump().items():
+            for one in text if isinstance(text, list) else [text]:
+                sound(one or "", what)
+    except (json.JSONDecodeError, RecursionError) as error:
         return f"not JSON: {error}"
     except ValidationError as error:
         first = error.errors()[0]
         return f"{'.'.join(map(str, first['loc'])) or 'line'}: {first['msg']}"
+    except RowProblem as error:
+        return str(error)
     if (row.image is not None) != (row.modality == "image"):
         return f"prompt {row.id!r}: 'image' is given exactly when modality is \"image\""
-    image = folder / row.image if row.image else None
-    if image is not None:
-        problem = _picture_problem(image, folder)
-        if problem:
-            return f"prompt {row.id!r}: {problem}"
-    return Prompt(
-        id=row.id,
-        modality=row.modality,
-        text=row.text,
-        image=image,
-        system=row.system,
-        category=row.category,
-        trigger=row.trigger or None,
-        expected=row.expected,
-    )
-
-
-def _picture_problem(image: Path, folder: Path) -> str | None:
-    if not image.resolve().is_relative_to(folder.resolve()):
-        return f"picture {image} lies outside the suite's folder"
+    if row.twin_of is not None and row.modality != "text":
+        return f"prompt {row.id!r}: 'twin_of' is given only to a prompt in text, for one with a picture"
     try:
-        with Image.open(image) as picture:
-            picture.load()
-    except FileNotFoundError:
-        return f"picture {image} is missing"
-    except (OSError, UnidentifiedImageError, Image.DecompressionBombError, ValueError, SyntaxError) as error:
-        return f"picture {image} is no picture that can be read ({' '.join(str(error).split())[:80]})"
-    return None
+        image = pictures.checked(folder / row.image) if row.image else None
+    except PictureProblem as error:
+        return f"prompt {row.id!r}: {error}"
+    given = row.model_dump(exclude={"image", "trigger", "paraphrases"})
+    return Prompt(**given, image=image, trigger=row.trigger or None, paraphrases=tuple(row.paraphrases))
