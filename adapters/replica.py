@@ -26,6 +26,11 @@ class ReplicaUnreachable(ReplicaError):
 class ReplicaRefused(ReplicaError):
     """The server answered and did not do what it was asked."""
 
+    def __init__(self, words: str, status: int | None = None) -> None:
+        """Keep the server's words, and its HTTP status where that is what refused."""
+        super().__init__(words)
+        self.status = status
+
 
 @dataclass(frozen=True, slots=True)
 class Listing:

@@ -16,7 +16,8 @@ from fleet_world import make_adapter
 
 from adapters.fleet_record import Desired
 from adapters.replica import ReplicaRefused, ReplicaUnreachable
-from adapters.vllm_replica import MAX_REPLY_BYTES, VllmReplica
+from adapters.vllm_client import MAX_REPLY_BYTES
+from adapters.vllm_replica import VllmReplica
 
 TOKEN = "a-secret-that-nobody-may-see"
 
