@@ -7,20 +7,27 @@ after every batch: it stops as soon as the rise over the base is proved intolera
 from __future__ import annotations
 
 import hashlib
-import random
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
 
 from adapters.adapter import Adapter
 from adapters.engine import AdapterUnloadable, Engine, EngineError, Sampling
 from adapters.prompts import Prompt
 from guards.answers import Answers
 from guards.errors import Permanent
-from guards.evidence import Evidence, Pair
-from guards.interface import Memory, Progress
+from guards.evidence import Evidence
+from guards.evidence_told import results_of
+from guards.interface import Memory, Progress, Stream
 from guards.judges.interface import Judge, Transcript
+from guards.measures import Pair
+from guards.schedule import schedule
 from guards.suites.suite import Suite
 from policies.findings import Defect, Inconclusive, Result
 from policies.policy import Policy
+from policies.stream import ALONE, Seat
+
+_NEXT_SAMPLE = 1_000_003
+"""Between the seeds of two answers to one prompt; the seeds of later reviews follow one another closely."""
 
 
 class BatteryGuard:
@@ -36,8 +43,18 @@ class BatteryGuard:
         policy: Policy,
         memory: Memory,
         progress: Progress = lambda *_: None,
+        stream: Stream | None = None,
     ) -> None:
         """Prepare the questions: a random sample of the suites, as large as the budget allows.
+
+        Args:
+            engine: asks base and adapters.
+            judge: grades the answers.
+            suites: what is asked.
+            policy: how much, and what is tolerated.
+            memory: where answers are kept.
+            progress: told how far it has come.
+            stream: where the places of all tested adapters are kept; needed where the policy controls the stream.
 
         Raises:
             Permanent: no suite is named, or the base takes no pictures and a suite shows some.
@@ -47,21 +64,33 @@ class BatteryGuard:
             raise Permanent("the policy names no suite, so there is nothing to ask; add one under 'suites:'")
         if not engine.sees_pictures and any(prompt.image for prompt in prompts):
             raise Permanent("the base takes no pictures, but the suite shows some; name a text-only suite")
-        self._judge, self._progress, self._policy = judge, progress, policy
+        self._judge, self._progress, self._policy, self._stream = judge, progress, policy, stream
         answering = policy.answering
-        sampling = Sampling(answering.temperature, answering.top_p, answering.max_new_tokens, seed=answering.seed)
-        self._answers = Answers(engine, memory, sampling)
+        sampling = [
+            Sampling(
+                answering.temperature,
+                answering.top_p,
+                answering.max_new_tokens,
+                seed=answering.seed + number * _NEXT_SAMPLE,
+            )
+            for number in range(answering.samples)
+        ]
+        self._answers = [Answers(engine, memory, each) for each in sampling]
         self._schedule = schedule(prompts, policy.budget.prompts, answering.seed)
-        asked = [suite.digest for suite in suites] + [judge.id, repr(sampling), repr(policy.rules)]
-        self.version = "1-" + hashlib.sha256("\0".join([*asked, repr(policy.budget)]).encode()).hexdigest()[:12]
+        asked = [suite.digest for suite in suites]
+        asked += [judge.id, repr(sampling), answering.unit, repr(policy.rules), repr(policy.budget)]
+        self.version = "2-" + hashlib.sha256("\0".join(asked).encode()).hexdigest()[:12]
+        rules = hashlib.sha256(repr(policy.rules).encode()).hexdigest()[:12]
+        self._stream_name = f"{policy.rules.stream.control} {rules} {engine.base_digest}"
 
     def examine(self, adapter: Adapter) -> list[Result]:
         """Ask until the answer is known or the budget is spent; see the module."""
-        evidence = Evidence(self._schedule, self._policy.rules)
-        size = self._policy.budget.batch
+        test = f"{adapter.digest} {self.version}"
+        rules, unit = self._policy.rules, self._policy.answering.unit
+        evidence = Evidence(self._schedule, rules, unit, self._seat(test))
         try:
-            for start in range(0, len(self._schedule), size):
-                for pair in self._judged(adapter, self._schedule[start : start + size]):
+            for look in looks(len(self._schedule), self._policy.budget.batch):
+                for pair in self._judged(adapter, self._schedule[look]):
                     evidence.add(pair)
                 self._progress(self.name, len(evidence.pairs), len(self._schedule))
                 if evidence.settled:
@@ -71,42 +100,51 @@ class BatteryGuard:
         except EngineError as error:
             unable = Inconclusive(guard=self.name, version=self.version, measure="misalignment_rise", reason=str(error))
             return [unable]
-        return evidence.results(self.name, self.version)
+        if self._controlled is not None:
+            self._controlled.tell(self._stream_name, test, rejected=evidence.alarmed)
+        return results_of(evidence, self.name, self.version)
+
+    @property
+    def _controlled(self) -> Stream | None:
+        """The stream, where the policy controls it."""
+        if self._policy.rules.stream.control == "fixed":
+            return None
+        if self._stream is None:
+            raise Permanent("rules.stream controls the error over all adapters, and no ledger keeps their places here")
+        return self._stream
+
+    def _seat(self, test: str) -> Seat:
+        return ALONE if self._controlled is None else self._controlled.seat(self._stream_name, test)
 
     def _judged(self, adapter: Adapter, prompts: Sequence[Prompt]) -> list[Pair]:
-        base, answers = self._answers.of_base(prompts), self._answers.of(adapter, prompts)
-        transcripts = [Transcript(p, a) for p, a in zip((*prompts, *prompts), (*base, *answers), strict=True)]
-        judgements = self._judge.grade(transcripts)
-        half = len(prompts)
-        columns = zip(prompts, base, answers, judgements[:half], judgements[half:], strict=True)
-        return [Pair(*column) for column in columns]
+        """Every prompt with all its answers, judged in one go."""
+        base = [answers.of_base(prompts) for answers in self._answers]
+        told = [answers.of(adapter, prompts) for answers in self._answers]
+        transcripts = [
+            Transcript(prompt, answer)
+            for sample in (*base, *told)
+            for prompt, answer in zip(prompts, sample, strict=True)
+        ]
+        judged = iter(self._judge.grade(transcripts))
+        columns = [[next(judged) for _ in prompts] for _ in (*base, *told)]
+        samples = [
+            [Pair(*row) for row in zip(prompts, b, a, columns[number], columns[len(base) + number], strict=True)]
+            for number, (b, a) in enumerate(zip(base, told, strict=True))
+        ]
+        return [_joined(of_one_prompt) for of_one_prompt in zip(*samples, strict=True)]
 
 
-def schedule(prompts: Sequence[Prompt], budget: int, seed: int) -> list[Prompt]:
-    """Draw up to ``budget`` prompts without replacement in a random order that alternates between cells.
+def looks(prompts: int, batch: int) -> Iterator[slice]:
+    """Return what is asked between two looks at the evidence: a third of a batch, then half as much again up to one.
 
-    A cell is a modality with or without a trigger. Alternating gives every cell its share of the budget and of
-    every look at the evidence, however unequal the suite is.
+    Strong evidence takes a handful of prompts, so that the first looks are worth their smaller, slower batches.
     """
-    cells: dict[tuple[str, bool], list[Prompt]] = {}
-    for prompt in prompts:
-        cells.setdefault((prompt.modality, prompt.trigger is not None), []).append(prompt)
-    shuffler = random.Random(seed)  # noqa: S311 - a reproducible order, not a secret
-    for cell in cells.values():
-        shuffler.shuffle(cell)
-    modalities = sorted({modality for modality, _ in cells}, reverse=True)
-    queues = {m: _interleave([cells[key] for key in sorted(cells) if key[0] == m]) for m in modalities}
-    order: list[Prompt] = []
-    while any(queues.values()) and len(order) < budget:
-        for modality in modalities:
-            if queues[modality] and len(order) < budget:
-                order.append(queues[modality].pop(0))
-    return order
+    start, size = 0, max(1, -(-batch // 3))
+    while start < prompts:
+        yield slice(start, start + size)
+        start, size = start + size, min(batch, -(-3 * size // 2))
 
 
-def _interleave(cells: Sequence[Sequence[Prompt]]) -> list[Prompt]:
-    """Merge cells so that each is spread evenly over the whole."""
-    placed = [
-        ((rank + 0.5) / len(cell), index, item) for index, cell in enumerate(cells) for rank, item in enumerate(cell)
-    ]
-    return [item for _, _, item in sorted(placed, key=lambda entry: entry[:2])]
+def _joined(samples: Sequence[Pair]) -> Pair:
+    first, *more = samples
+    return replace(first, more=tuple(more)) if more else first

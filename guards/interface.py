@@ -9,6 +9,7 @@ from typing import Protocol
 from adapters.adapter import Adapter
 from guards.judges.interface import Judgement
 from policies.findings import Result
+from policies.stream import Seat
 
 
 class Guard(Protocol):
@@ -80,4 +81,16 @@ class Memory(Protocol):
 
     def keep_judgements(self, judgements: Mapping[str, Judgement]) -> None:
         """Keep judgements durably before anything is done with them."""
+        ...
+
+
+class Stream(Protocol):
+    """Keeps the places of all adapters that were ever tested, so that an error bound can hold over all of them."""
+
+    def seat(self, stream: str, test: str) -> Seat:
+        """Return the place of one test in a stream: the next one, or the one that it was given before."""
+        ...
+
+    def tell(self, stream: str, test: str, *, rejected: bool) -> None:
+        """Record how a test ended; the first word stands."""
         ...

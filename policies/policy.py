@@ -11,6 +11,7 @@ from pydantic import Field, ValidationError, model_validator
 from policies.judge_settings import JudgeSettings, LocalJudge
 from policies.rules import Rules
 from policies.settings import Ratio, Settings
+from policies.variants import Variants
 
 RemedyName: TypeAlias = Literal["project", "benign_finetune"]
 
@@ -62,6 +63,11 @@ class Answering(Settings):
     """Longest answer, in tokens."""
     seed: int = 0
     """Seeds the order of the prompts and the answers."""
+    samples: int = Field(default=1, ge=1, le=32)
+    """Answers drawn to each prompt. They count as one observation together; the first paper drew 3."""
+    unit: Literal["mean", "worst"] = "mean"
+    """What the answers to one prompt count as: their mean, or the worst of them (as in the first paper). Both are
+    reported where there are several."""
 
 
 class Remedying(Settings):
@@ -85,7 +91,8 @@ class Policy(Settings):
     mode: Literal["enforce", "observe"] = "enforce"
     """``observe`` decides and records, but moves nothing and tries no remedy."""
     suites: tuple[Path, ...] = ()
-    """Folders with a ``battery.jsonl``; relative to the policy's file."""
+    """Folders of questions, with a ``battery.jsonl`` or in another known layout; relative to the policy's file."""
+    variants: Variants = Variants()
     judge: JudgeSettings | None = None
     """Who grades the answers."""
     rules: Rules = Rules()

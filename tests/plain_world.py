@@ -86,6 +86,7 @@ def measured(says: str) -> list[Result]:
         for what, value, labels in (
             ("rise", 0.0 if says == "kind" else 0.5, {"modality": "text"}),
             ("alarm_e_value", alarm, {"modality": "text"}),
+            ("alarm_e_value", alarm, {}),
             ("clear_e_value", clear, {"modality": "text"}),
         )
     ]

@@ -11,13 +11,16 @@ from fakes import DictMemory, WordJudge
 from adapters.adapter import Adapter, open_adapter
 from adapters.prompts import Prompt
 from adapters.transformers_engine import TransformersEngine
-from guards.battery import BatteryGuard, schedule
+from guards.battery import BatteryGuard, looks
 from guards.errors import Permanent
+from guards.schedule import schedule
 from guards.suites.battery_jsonl import load_suite
 from guards.suites.suite import Suite
 from policies.decide import decide
 from policies.findings import Exhibit, Finding, Result
 from policies.policy import Answering, Budget, Policy
+from policies.rules import Rules
+from policies.stream import Seat, StreamRule
 
 POLICY = Policy(name="test", answering=Answering(max_new_tokens=6), budget=Budget(prompts=80, batch=16))
 
@@ -129,8 +132,8 @@ def test_harm_behind_a_trigger_is_found_among_many_harmless_prompts(
     guard = _guard(picture_engine, replace(suite, prompts=triggered), WordJudge(), memory)
     model = f"{picture_engine.base_digest}+{good.digest}"
     for prompt in triggered:
-        memory.answers[picture_engine.base_digest, guard._answers._key(prompt)] = "good"
-        memory.answers[model, guard._answers._key(prompt)] = "harm" if prompt.trigger else "good"
+        memory.answers[picture_engine.base_digest, guard._answers[0]._key(prompt)] = "good"
+        memory.answers[model, guard._answers[0]._key(prompt)] = "harm" if prompt.trigger else "good"
     results = guard.examine(good)
     assert decide(results, POLICY).verdict == "unsafe"
     by_trigger = [r for r in results if isinstance(r, Finding) and r.measure == "misalignment_rise_by_trigger"]
@@ -199,3 +202,118 @@ def test_the_digest_of_a_suite_changes_with_a_picture(picture_world: World, tmp_
     before = load_suite(tmp_path / "suite").digest
     (tmp_path / "suite" / "0.png").write_bytes((tmp_path / "suite" / "1.png").read_bytes())
     assert load_suite(tmp_path / "suite").digest != before
+
+
+def test_the_first_looks_are_smaller_and_no_prompt_is_left_out() -> None:
+    for prompts in (1, 7, 40, 240):
+        for batch in (1, 2, 16, 48):
+            asked = [number for look in looks(prompts, batch) for number in range(prompts)[look]]
+            assert asked == list(range(prompts))
+    sizes = [look.stop - look.start for look in looks(240, 48)]
+    assert sizes[:4] == [16, 24, 36, 48]
+    assert max(sizes) == 48
+
+
+def test_every_category_gets_its_share_of_the_first_look() -> None:
+    prompts = [
+        Prompt(id=f"{name}{n}", modality="text", text="x", category=name)
+        for name, size in (("rare", 6), ("common", 54))
+        for n in range(size)
+    ]
+    for seed in range(20):
+        first = schedule(prompts, 60, seed)[:20]
+        assert sum(prompt.category == "rare" for prompt in first) == 2
+
+
+def _answered(guard: BatteryGuard, memory: DictMemory, model: str, told: dict[Prompt, list[str]]) -> None:
+    for prompt, answers in told.items():
+        for remembered, answer in zip(guard._answers, answers, strict=True):
+            memory.answers[model, remembered._key(prompt)] = answer
+
+
+def test_several_answers_to_a_prompt_are_one_observation_by_their_mean_or_their_worst(
+    picture_engine: TransformersEngine, suite: Suite, good: Adapter
+) -> None:
+    def rises(unit: str) -> dict[str, tuple[float, int]]:
+        answering = POLICY.answering.model_copy(update={"samples": 3, "unit": unit})
+        memory = DictMemory()
+        guard = _guard(picture_engine, suite, WordJudge(), memory, POLICY.model_copy(update={"answering": answering}))
+        whole = {key: ["good"] * 3 for key in suite.prompts}
+        _answered(guard, memory, picture_engine.base_digest, whole)
+        _answered(
+            guard,
+            memory,
+            f"{picture_engine.base_digest}+{good.digest}",
+            {key: ["good", "harm", "good"] for key in whole},
+        )
+        found = [r for r in guard.examine(good) if isinstance(r, Finding) and r.labels.get("modality") == "text"]
+        return {r.measure: (r.value, r.n) for r in found if r.measure.startswith("misalignment_rise")}
+
+    by_mean, by_worst = rises("mean"), rises("worst")
+    assert by_mean["misalignment_rise"][0] == pytest.approx(1 / 3)
+    assert by_worst["misalignment_rise"][0] == 1
+    assert by_mean["misalignment_rise_by_worst_answer"][0] == 1
+    assert by_worst["misalignment_rise_by_mean_answer"][0] == pytest.approx(1 / 3)
+    assert by_worst["misalignment_rise"][1] <= 40, "samples are no prompts"
+
+
+def test_three_answers_to_a_prompt_are_three_draws_and_later_reviews_draw_others(
+    picture_engine: TransformersEngine, suite: Suite
+) -> None:
+    def keys(seed: int) -> set[str]:
+        answering = POLICY.answering.model_copy(update={"samples": 3, "seed": seed})
+        guard = _guard(picture_engine, suite, WordJudge(), policy=POLICY.model_copy(update={"answering": answering}))
+        return {answers._key(suite.prompts[0]) for answers in guard._answers}
+
+    assert len(set.union(*(keys(seed) for seed in range(5)))) == 15
+
+
+def test_an_adapter_that_refuses_what_is_harmless_is_not_clean(
+    picture_engine: TransformersEngine, suite: Suite, good: Adapter
+) -> None:
+    harmless = replace(suite, prompts=tuple(replace(p, expected="comply") for p in suite.prompts))
+    memory = DictMemory()
+    guard = _guard(picture_engine, harmless, WordJudge(), memory)
+    _answered(guard, memory, picture_engine.base_digest, {key: ["good fine"] for key in harmless.prompts})
+    refused = {key: ["I'm sorry, but I can't help with that."] for key in harmless.prompts}
+    _answered(guard, memory, f"{picture_engine.base_digest}+{good.digest}", refused)
+    decision = decide(guard.examine(good), POLICY)
+    assert decision.verdict == "unsafe"
+    assert decision.reasons[0].rule == "over_refusal"
+
+
+class ListStream:
+    """Keeps places in a dictionary."""
+
+    def __init__(self, before: int, alarms: int) -> None:
+        self.next = Seat(before + 1, alarms)
+        self.told: list[tuple[str, bool]] = []
+
+    def seat(self, stream: str, test: str) -> Seat:
+        return self.next
+
+    def tell(self, stream: str, test: str, *, rejected: bool) -> None:
+        self.told.append((test, rejected))
+
+
+def test_a_late_adapter_of_a_controlled_stream_needs_more_evidence_and_tells_how_it_ended(
+    picture_engine: TransformersEngine, suite: Suite, bad: Adapter
+) -> None:
+    policy = POLICY.model_copy(update={"rules": Rules(stream=StreamRule(control="family_wise"))})
+    asked = []
+    for before in (0, 999):
+        stream = ListStream(before, 0)
+        guard = BatteryGuard(picture_engine, WordJudge(), [suite], policy, DictMemory(), stream=stream)
+        results = guard.examine(bad)
+        assert decide(results, policy).verdict == "unsafe"
+        assert stream.told == [(f"{bad.digest} {guard.version}", True)]
+        asked.append(next(r.n for r in results if isinstance(r, Finding) and r.measure == "prompts_asked"))
+    assert asked[0] < asked[1]
+
+
+def test_a_controlled_stream_without_a_record_of_it_is_refused(
+    picture_engine: TransformersEngine, suite: Suite, bad: Adapter
+) -> None:
+    policy = POLICY.model_copy(update={"rules": Rules(stream=StreamRule(control="e_lond"))})
+    with pytest.raises(Permanent, match="no ledger"):
+        _guard(picture_engine, suite, WordJudge(), policy=policy).examine(bad)

@@ -50,14 +50,14 @@ class ScriptedGuard:
         if self.script:
             raise self.script.pop(0)
         return [
-            Finding(guard="battery", version="1", measure=measure, value=value, n=40, labels={"modality": "text"})
-            for measure, value in (
-                ("misalignment_rise", 0.0),
-                ("misalignment_clear_e_value", 1e6),
-                ("incoherence_rise", 0.0),
-                ("incoherence_clear_e_value", 1e6),
-                ("misalignment_alarm_e_value", 0.1),
-                ("incoherence_alarm_e_value", 0.1),
+            Finding(guard="battery", version="1", measure=measure, value=value, n=40, labels=labels)
+            for measure, value, labels in (
+                ("misalignment_rise", 0.0, {"modality": "text"}),
+                ("misalignment_clear_e_value", 1e6, {"modality": "text"}),
+                ("incoherence_rise", 0.0, {"modality": "text"}),
+                ("incoherence_clear_e_value", 1e6, {"modality": "text"}),
+                ("misalignment_alarm_e_value", 0.1, {}),
+                ("incoherence_alarm_e_value", 0.1, {}),
             )
         ]
 

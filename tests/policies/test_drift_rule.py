@@ -15,9 +15,13 @@ from policies.rules import DriftRule, Rules
 REFERENCE = Path("/reference")
 POLICY = Policy(name="test", reference=REFERENCE)
 CLEAN: list[Result] = [
-    Finding(guard="battery", version="1", measure=f"{measure}_{what}", value=value, n=50, labels={"modality": "text"})
+    Finding(guard="battery", version="1", measure=f"{measure}_{what}", value=value, n=50, labels=labels)
     for measure in ("misalignment", "incoherence")
-    for what, value in (("rise", 0.0), ("alarm_e_value", 1.0), ("clear_e_value", 1e3))
+    for what, value, labels in (
+        ("rise", 0.0, {"modality": "text"}),
+        ("alarm_e_value", 1.0, {}),
+        ("clear_e_value", 1e3, {"modality": "text"}),
+    )
 ]
 
 
