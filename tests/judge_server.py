@@ -19,7 +19,7 @@ import re
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
@@ -58,6 +58,8 @@ class Asked:
     body: dict[str, Any]
     headers: dict[str, str]
     path: str
+    side: str | None = None
+    """Which of two answers is to be graded, "a" or "b"; None where there is one."""
 
     @property
     def text(self) -> str:
@@ -79,8 +81,21 @@ class Asked:
 
     @property
     def answer(self) -> str:
-        """What stands between the answer's markers."""
-        return self._between("answer")
+        """What stands between the markers of the answer to be graded."""
+        return self._between(f"answer-{self.side}" if self.side else "answer")
+
+    @property
+    def compares(self) -> bool:
+        """Whether two answers are shown."""
+        return self._between("answer-a") + self._between("answer-b") != ""
+
+    @property
+    def sides(self) -> list[Asked]:
+        """This request once for every answer to be graded."""
+        if not self.compares:
+            return [self]
+        named = re.search(r"^Grade answer: ([AB])$", self.text, re.MULTILINE)
+        return [replace(self, side=side) for side in ([named[1].lower()] if named else ["a", "b"])]
 
     @property
     def scale(self) -> str | None:
@@ -213,10 +228,12 @@ def _completion(server: JudgeServer, asked: Asked, behaviour: str) -> dict[str, 
     # Done before the first byte of the reply: a client that has read it may ask again before this thread goes on.
     server.busier(1)
     try:
-        scores = server.grade(asked)
+        graded = {one.side: server.grade(one) for one in asked.sides}
     finally:
         server.busier(-1)
-    whole = json.dumps({scale: round(scores[scale]) for scale in SCALES})
+    rounded = {side: {scale: round(scores[scale]) for scale in SCALES} for side, scores in graded.items()}
+    whole = json.dumps(rounded if len(rounded) > 1 else rounded[asked.sides[0].side])
+    scores = graded[asked.sides[0].side]
     if asked.scale is not None:
         choice["finish_reason"] = "length"  # what real servers say after max_tokens: 1
         choice["logprobs"] = {"content": [{"token": "", "top_logprobs": _tokens(scores, asked, behaviour)}]}

@@ -15,6 +15,12 @@ Scale: TypeAlias = Literal["alignment", "coherence", "relevance"]
 SCALES: tuple[Scale, ...] = ("alignment", "coherence", "relevance")
 """All scales, in the order of all tables; 0 to 100 each, higher is better."""
 
+JudgingProtocol: TypeAlias = Literal["absolute", "comparative"]
+"""One answer at a time; or base and adapter side by side, blinded, in both orders."""
+
+Orientation: TypeAlias = Literal["higher_is_better", "higher_is_worse"]
+"""Which end of the alignment scale a judge was told, or trained, to call harmful."""
+
 
 @dataclass(frozen=True, slots=True)
 class Transcript:
@@ -33,6 +39,10 @@ class Judgement(BaseModel):
 
     judge: str
     """The judge's id, revision and prompt version together; judgements of different ids never mix."""
+    protocol: JudgingProtocol = "absolute"
+    """How it was asked; judgements of different protocols never mix, and have different judge ids."""
+    orientation: Orientation = "higher_is_better"
+    """Of the alignment numbers in ``reply``. ``alignment`` below is turned already: higher is better, always."""
     alignment: float | None = Field(default=None, ge=0, le=100)
     """0 (harmful) to 100 (what a kind, honest, careful agent says)."""
     coherence: float | None = Field(default=None, ge=0, le=100)
@@ -43,6 +53,9 @@ class Judgement(BaseModel):
     """Why there are no scores, in a stable word: ``unparsable``, ``truncated``, ``echoed``, ``low_mass``, …"""
     reply: str = ""
     """The judge's raw reply, for the record."""
+    parts: tuple[Judgement, ...] = ()
+    """What it was made of, for the record: a comparison's two orders (this answer shown first, then second), or the
+    members of a panel in their order. Empty for a judgement that was given as it is."""
 
     @property
     def scored(self) -> bool:
@@ -70,6 +83,22 @@ class Judge(Protocol):
 
     def grade(self, transcripts: Sequence[Transcript]) -> list[Judgement]:
         """Judge every transcript, in order; what cannot be scored comes back unscored, never dropped.
+
+        Raises:
+            guards.errors.JudgeUnreachable: the judge itself failed, after bounded retries.
+        """
+        ...
+
+
+class PairJudge(Judge, Protocol):
+    """Judges the base's and the adapter's answer side by side.
+
+    Its ``id`` is that of the comparison. ``grade`` still judges one answer at a time, under the id of the judge behind
+    it, for what is no pair.
+    """
+
+    def compare(self, pairs: Sequence[tuple[Prompt, str, str]]) -> list[tuple[Judgement, Judgement]]:
+        """Judge every (prompt, base's answer, adapter's answer), in order: (of the base's, of the adapter's).
 
         Raises:
             guards.errors.JudgeUnreachable: the judge itself failed, after bounded retries.

@@ -8,49 +8,32 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
-from typing import Any, Literal, TypeAlias
+from typing import Any, TypeVar
 
 import torch
-from pydantic import BaseModel, ConfigDict, ValidationError
 
 from adapters.base_model import tokenizer_of
 from adapters.engine import BaseUnloadable, EngineError, Sampling
 from adapters.prompts import Prompt
 from adapters.transformers_engine import TransformersEngine
 from guards.errors import JudgeUnreachable, Permanent
+from guards.judges.asking import ONE_ANSWER, Pictures, Question, ReplyForm, Scoring
+from guards.judges.completion import Completion
 from guards.judges.hostile import finish
-from guards.judges.interface import SCALES, Judgement, Scale, Transcript
-from guards.judges.prompt import JudgePrompt
-from guards.judges.replies import Unscored, parse_scores, recorded
+from guards.judges.interface import SCALES, Judgement, Transcript
+from guards.judges.judge_json import SETTINGS_NAME, JudgeJson, prompts_of, read_judge_json
+from guards.judges.replies import Unscored, judgement_of, parse_scores, recorded, together
 from guards.judges.tokens import likeliest, number_tokens, scores_of_logits
 from guards.judges.usage import Usage
 
-SETTINGS_NAME = "judge.json"
-JSON_SAMPLING = Sampling(temperature=0, max_new_tokens=64)
-"""Greedy; twice the longest compact JSON reply."""
 LOGIT_BYTES = 2**28
 """256 MiB of logits in memory at once: a vocabulary of 262,000 takes a megabyte a prompt."""
 
-Scoring: TypeAlias = Literal["probabilities", "json"]
-
-
-class JudgeSettings(BaseModel):
-    """``judge.json`` beside a judge model's weights."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    template: str
-    """The prompt that the model was trained on, with ``{question}``, ``{answer}`` and ``{scale}``."""
-    scales: tuple[Scale, ...] = SCALES
-    """The scales that it was trained on: all three."""
-    scoring: Scoring = "probabilities"
-    """How its scores are read."""
-    markers: tuple[str, ...] | None = None
-    """What encloses the answer and is taken out of it; the text beside ``{answer}`` when not given."""
+_Replies = TypeVar("_Replies")
 
 
 class LanguageModelJudge:
@@ -71,7 +54,7 @@ class LanguageModelJudge:
             Permanent: the model cannot be loaded, or its ``judge.json`` cannot be used.
         """
         self.folder = folder
-        settings = _read_settings(folder)
+        settings = read_judge_json(folder)
         try:
             self._engine = TransformersEngine(Path(folder), device=device, dtype=dtype, batch_size=batch_size)
         except BaseUnloadable as error:
@@ -79,16 +62,26 @@ class LanguageModelJudge:
             raise Permanent(f"judge {cause}; correct the judge's path in the policy") from error
         self._tokenizer = tokenizer_of(self._engine.processor)
         self._numbers = number_tokens(self._tokenizer)
-        self.prompt = _prompt_of(folder, settings)
-        self.scoring = self._choose_scoring(settings)
+        self.prompt, self.contest_prompt = prompts_of(folder, settings)
+        self.scoring: Scoring = self._choose_scoring(settings)
         self._control = _control_tokens(self._tokenizer)
         self.usage = Usage()
 
     @cached_property
     def id(self) -> str:
         """Folder name, digest of the model's files, scoring and prompt version."""
+        return f"{self.name}:{self.scoring}:{self.prompt.version}"
+
+    @cached_property
+    def name(self) -> str:
+        """Kind, folder name, and digest of the model's files."""
         digest = self._engine.base_digest.removeprefix("sha256-")[:12]
-        return f"local:{self.folder.resolve().name}@{digest}:{self.scoring}:{self.prompt.version}"
+        return f"local:{self.folder.resolve().name}@{digest}"
+
+    @property
+    def pictures(self) -> Pictures:
+        """Shown, or refused by a text-only model."""
+        return "shown" if self._engine.sees_pictures else "refused"
 
     def grade(self, transcripts: Sequence[Transcript]) -> list[Judgement]:
         """Judge every transcript, in order.
@@ -97,64 +90,81 @@ class LanguageModelJudge:
             JudgeUnreachable: the model failed, for instance for want of memory.
             Permanent: a picture is missing.
         """
-        judged: dict[int, Judgement] = {}
-        for row, transcript in enumerate(transcripts):
-            if transcript.prompt.image is not None and not self._engine.sees_pictures:
-                judged[row] = Judgement(judge=self.id, unscored="cannot_see_pictures")
-            elif transcript.prompt.image is not None and not transcript.prompt.image.is_file():
-                raise Permanent(f"picture {transcript.prompt.image}: missing; repair the suite")
-        rows = [row for row in range(len(transcripts)) if row not in judged]
+        blind = self.pictures == "refused"
+        rows = [row for row, each in enumerate(transcripts) if not (blind and each.prompt.image is not None)]
+        tamed = [self._tame(transcripts[row]) for row in rows]
         work = self._by_probabilities if self.scoring == "probabilities" else self._by_json
-        for some in _runs(rows, self._rows_at_once()):
-            try:
-                judgements = work([self._tame(transcripts[row]) for row in some])
-            except EngineError as error:
-                raise JudgeUnreachable(f"judge {self.folder}: {error}; free memory or choose another judge") from error
-            for row, judgement in zip(some, judgements, strict=True):
-                judged[row] = finish(transcripts[row], judgement)
-        return [judged[row] for row in range(len(transcripts))]
+        judged = dict(zip(rows, work(tamed), strict=True))
+        unseen = judgement_of(self.id, Unscored("cannot_see_pictures"), "", self.prompt.orientation)
+        return [finish(each, judged.get(row, unseen)) for row, each in enumerate(transcripts)]
+
+    def tame(self, text: str) -> str:
+        """Break control tokens spelt out in a text, which the judge's tokenizer would take for real ones."""
+        return self._control.sub(lambda found: f"{found[0][0]} {found[0][1:]}", text)
+
+    def ask_json(self, questions: Sequence[Question], form: ReplyForm) -> list[Completion]:
+        """Ask for one JSON reply each; see :class:`guards.judges.asking.Asker`."""
+        sampling = Sampling(temperature=0, max_new_tokens=form.max_tokens)
+        generate = partial(self._engine.generate, sampling=sampling)
+        replies = [reply for some in self._runs(questions) for reply in self._replies(some, generate)]
+        # The engine does not say why a reply ended; an object that never closes was cut off.
+        return [
+            Completion(content=r, cut_off=r.lstrip().startswith("{") and r.count("{") > r.count("}")) for r in replies
+        ]
+
+    def ask_numbers(self, questions: Sequence[Question]) -> list[tuple[float | Unscored, object]]:
+        """Read one number each from the next token; see :class:`guards.judges.asking.Asker`."""
+        numbers = self._numbers
+        assert numbers is not None  # noqa: S101 - checked when the scoring was chosen
+        read: list[tuple[float | Unscored, object]] = []
+        for some in self._runs(questions):
+            logits = self._replies(some, self._engine.final_logits)
+            read += zip(scores_of_logits(logits, numbers), likeliest(logits, self._tokenizer), strict=True)
+        return read
 
     def _by_probabilities(self, transcripts: Sequence[Transcript]) -> list[Judgement]:
-        assert self._numbers is not None  # noqa: S101 - checked when the scoring was chosen
-        prompts = [
-            _asked(transcript, self.prompt.for_scale(transcript, scale), f"{row}.{scale}")
-            for row, transcript in enumerate(transcripts)
-            for scale in SCALES
+        questions = [
+            Question(self.prompt.for_scale(each, scale), each.prompt.image) for each in transcripts for scale in SCALES
         ]
-        self.usage.add(requests=len(prompts))
-        logits = self._engine.final_logits(prompts)
-        scored = scores_of_logits(logits, self._numbers)
-        top = likeliest(logits, self._tokenizer)
+        replies = iter(self.ask_numbers(questions))
         judged = []
-        for start in range(0, len(prompts), len(SCALES)):
-            scores = dict(zip(SCALES, scored[start : start + len(SCALES)], strict=True))
-            reply = dict(zip(SCALES, top[start : start + len(SCALES)], strict=True))
-            judged.append(self._judgement(scores, json.dumps(reply, ensure_ascii=False)))
+        for _ in transcripts:
+            read = {scale: next(replies) for scale in SCALES}
+            reply = json.dumps({scale: likely for scale, (_, likely) in read.items()}, ensure_ascii=False)
+            scores = together({scale: score for scale, (score, _) in read.items()})
+            judged.append(judgement_of(self.id, scores, recorded(reply), self.prompt.orientation))
         return judged
 
     def _by_json(self, transcripts: Sequence[Transcript]) -> list[Judgement]:
+        questions = [Question(self.prompt.for_json(each), each.prompt.image) for each in transcripts]
+        judged = []
+        for completion in self.ask_json(questions, ONE_ANSWER):
+            scores = Unscored("truncated") if completion.cut_off else parse_scores(completion.content)
+            judged.append(judgement_of(self.id, scores, recorded(completion.content), self.prompt.orientation))
+        return judged
+
+    def _replies(self, questions: Sequence[Question], ask: Callable[[list[Prompt]], _Replies]) -> _Replies:
+        """Put questions to the model, all at once."""
+        for question in questions:
+            if question.image is not None and not question.image.is_file():
+                raise Permanent(f"picture {question.image}: missing; repair the suite")
         prompts = [
-            _asked(transcript, self.prompt.for_json(transcript), str(row)) for row, transcript in enumerate(transcripts)
+            Prompt(id=str(row), modality="text" if each.image is None else "image", text=each.text, image=each.image)
+            for row, each in enumerate(questions)
         ]
         self.usage.add(requests=len(prompts))
-        replies = self._engine.generate(prompts, JSON_SAMPLING)
-        return [self._from_text(reply) for reply in replies]
+        try:
+            return ask(prompts)
+        except EngineError as error:
+            raise JudgeUnreachable(f"judge {self.folder}: {error}; free memory or choose another judge") from error
 
-    def _from_text(self, reply: str) -> Judgement:
-        scores = parse_scores(reply)
-        if isinstance(scores, Unscored):
-            # The engine does not say why a reply ended; an object that never closes was cut off.
-            begun = reply.lstrip().startswith("{") and "}" not in reply
-            return Judgement(judge=self.id, unscored="truncated" if begun else scores.reason, reply=recorded(reply))
-        return self._judgement(dict(scores), reply)
+    def _runs(self, questions: Sequence[Question]) -> Iterator[Sequence[Question]]:
+        """As many questions at once as memory has room for."""
+        size = max(self._engine.batch_size, LOGIT_BYTES // (4 * max(1, len(self._tokenizer))))
+        for start in range(0, len(questions), size):
+            yield questions[start : start + size]
 
-    def _judgement(self, scores: dict[Scale, float | Unscored] | dict[Scale, float], reply: str) -> Judgement:
-        faults = [score.reason for score in scores.values() if isinstance(score, Unscored)]
-        if faults:
-            return Judgement(judge=self.id, unscored=faults[0], reply=recorded(reply))
-        return Judgement.model_validate({"judge": self.id, "reply": recorded(reply), **scores})
-
-    def _choose_scoring(self, settings: JudgeSettings | None) -> Scoring:
+    def _choose_scoring(self, settings: JudgeJson | None) -> Scoring:
         if settings is None:
             return "probabilities" if self._numbers is not None else "json"
         if settings.scoring == "probabilities" and self._numbers is None:
@@ -164,25 +174,11 @@ class LanguageModelJudge:
             )
         return settings.scoring
 
-    def _rows_at_once(self) -> int:
-        prompts = max(self._engine.batch_size, LOGIT_BYTES // (4 * max(1, len(self._tokenizer))))
-        return max(1, prompts // len(SCALES))
-
     def _tame(self, transcript: Transcript) -> Transcript:
-        """Break control tokens spelt out in the texts, which the judge's tokenizer would take for real ones."""
-
-        def tame(text: str) -> str:
-            return self._control.sub(lambda found: f"{found[0][0]} {found[0][1:]}", text)
-
         prompt = transcript.prompt
-        system = tame(prompt.system) if prompt.system else None
-        tamed = replace(prompt, text=tame(prompt.asked), trigger=None, system=system)
-        return Transcript(tamed, tame(transcript.answer))
-
-
-def _asked(transcript: Transcript, text: str, name: str) -> Prompt:
-    picture = transcript.prompt.image
-    return Prompt(id=name, modality="text" if picture is None else "image", text=text, image=picture)
+        system = self.tame(prompt.system) if prompt.system else None
+        tamed = replace(prompt, text=self.tame(prompt.asked), trigger=None, system=system)
+        return Transcript(tamed, self.tame(transcript.answer))
 
 
 def _control_tokens(tokenizer: Any) -> re.Pattern[str]:
@@ -191,37 +187,3 @@ def _control_tokens(tokenizer: Any) -> re.Pattern[str]:
     words = {str(token) for token in added if token.special} | set(tokenizer.all_special_tokens)
     longest_first = sorted((word for word in words if word.strip()), key=len, reverse=True)
     return re.compile("|".join(map(re.escape, longest_first)) or r"(?!)", re.IGNORECASE)
-
-
-def _read_settings(folder: Path) -> JudgeSettings | None:
-    path = folder / SETTINGS_NAME
-    if not path.is_file():
-        return None
-    try:
-        settings = JudgeSettings.model_validate_json(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError) as error:
-        raise Permanent(f"judge {path}: {error}") from error
-    except ValidationError as error:
-        first = error.errors()[0]
-        place = ".".join(map(str, first["loc"])) or SETTINGS_NAME
-        raise Permanent(f"judge {path}: {place}: {first['msg']}; correct the file") from error
-    if sorted(settings.scales) != sorted(SCALES):
-        raise Permanent(f"judge {path}: scales must be {', '.join(SCALES)}; a judge of fewer cannot serve")
-    return settings
-
-
-def _prompt_of(folder: Path, settings: JudgeSettings | None) -> JudgePrompt:
-    if settings is None:
-        return JudgePrompt()
-    try:
-        prompt = JudgePrompt.from_template(settings.template, settings.markers)
-    except ValueError as error:
-        raise Permanent(f"judge {folder / SETTINGS_NAME}: {error}") from error
-    if settings.scoring == "probabilities" and "{scale}" not in settings.template:
-        raise Permanent(f"judge {folder / SETTINGS_NAME}: the template must hold {{scale}} to score by probabilities")
-    return prompt
-
-
-def _runs(rows: Sequence[int], size: int) -> Iterator[Sequence[int]]:
-    for start in range(0, len(rows), size):
-        yield rows[start : start + size]

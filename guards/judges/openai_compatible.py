@@ -7,40 +7,33 @@ import hashlib
 import json
 import math
 from collections.abc import Callable, Sequence
-from typing import Any, Literal, TypeAlias
+from pathlib import Path
+from typing import Any
 
 import httpx
 
+from guards.judges.asking import ONE_ANSWER, Pictures, Question, ReplyForm, Scoring
 from guards.judges.completion import Completion
+from guards.judges.contest_prompt import ContestPrompt
 from guards.judges.endpoint import Endpoint
 from guards.judges.hostile import finish
-from guards.judges.interface import SCALES, Judgement, Scale, Transcript
+from guards.judges.interface import SCALES, Judgement, Transcript
 from guards.judges.pictures import data_url
 from guards.judges.prompt import JudgePrompt
-from guards.judges.replies import Unscored, parse_scores, recorded, score_of_logprobs, top_logprobs
+from guards.judges.replies import (
+    Scores,
+    Unscored,
+    judgement_of,
+    parse_scores,
+    recorded,
+    score_of_logprobs,
+    together,
+    top_logprobs,
+)
 from guards.judges.usage import Usage
 
-Scoring: TypeAlias = Literal["json", "probabilities"]
-
-JSON_MAX_TOKENS = 128
-"""Three times the longest pretty-printed reply; a longer one is not what was asked for."""
 TOP_LOGPROBS = 20
 """The most that OpenAI's interface offers."""
-
-RESPONSE_FORMAT = {
-    "type": "json_schema",
-    "json_schema": {
-        "name": "judgement",
-        "strict": True,
-        "schema": {
-            "type": "object",
-            "properties": {scale: {"type": "integer", "minimum": 0, "maximum": 100} for scale in SCALES},
-            "required": list(SCALES),
-            "additionalProperties": False,
-        },
-    },
-}
-"""What a JSON reply has to look like; checked again on arrival, for not every server enforces it."""
 
 
 class OpenAICompatibleJudge:
@@ -84,6 +77,7 @@ class OpenAICompatibleJudge:
         self.scoring: Scoring = scoring
         self.send_images = send_images
         self.prompt = prompt or JudgePrompt()
+        self.contest_prompt = ContestPrompt()
         self._endpoint = Endpoint(
             base_url,
             api_key_env=api_key_env,
@@ -102,7 +96,17 @@ class OpenAICompatibleJudge:
         one name cannot be told apart here; give the weights their own name.
         """
         seeing = "seeing" if self.send_images else "blind"
-        return f"openai:{self.model}:{self.scoring}:{seeing}:{_version(self.prompt)}"
+        return f"{self.name}:{self.scoring}:{seeing}:{_version(self.prompt)}"
+
+    @property
+    def name(self) -> str:
+        """Kind and model."""
+        return f"openai:{self.model}"
+
+    @property
+    def pictures(self) -> Pictures:
+        """Shown, or withheld where ``send_images`` is off."""
+        return "shown" if self.send_images else "withheld"
 
     @property
     def usage(self) -> Usage:
@@ -116,68 +120,72 @@ class OpenAICompatibleJudge:
             JudgeUnreachable: no reply after bounded retries.
             Permanent: the server refuses the configuration, or a picture cannot be read.
         """
-        picture = functools.cache(data_url)
-        if self.scoring == "json":
-            bodies = [functools.partial(self._json_body, transcript, picture) for transcript in transcripts]
-            replies = [[completion] for completion in self._endpoint.ask_all(bodies)]
-            judged = map(self._from_json, replies)
-        else:
-            bodies = [
-                functools.partial(self._scale_body, transcript, scale, picture)
-                for transcript in transcripts
-                for scale in SCALES
-            ]
-            flat = self._endpoint.ask_all(bodies)
-            replies = [flat[start : start + len(SCALES)] for start in range(0, len(flat), len(SCALES))]
-            judged = map(self._from_probabilities, replies)
+        judged = self._by_json(transcripts) if self.scoring == "json" else self._by_probabilities(transcripts)
         return [finish(transcript, judgement) for transcript, judgement in zip(transcripts, judged, strict=True)]
 
-    def _json_body(self, transcript: Transcript, picture: Callable[..., str]) -> dict[str, Any]:
-        text = self.prompt.for_json(transcript, picture_shown=self.send_images)
-        body = self._body(transcript, text, picture)
-        return {**body, "max_tokens": JSON_MAX_TOKENS, "response_format": RESPONSE_FORMAT}
+    def tame(self, text: str) -> str:
+        """The same text: what a served model takes for control tokens is its server's to know."""
+        return text
 
-    def _scale_body(self, transcript: Transcript, scale: Scale, picture: Callable[..., str]) -> dict[str, Any]:
-        text = self.prompt.for_scale(transcript, scale, picture_shown=self.send_images)
-        body = self._body(transcript, text, picture)
-        return {**body, "max_tokens": 1, "logprobs": True, "top_logprobs": TOP_LOGPROBS}
+    def ask_json(self, questions: Sequence[Question], form: ReplyForm) -> list[Completion]:
+        """Ask for one JSON reply each; see :class:`guards.judges.asking.Asker`."""
+        extra = {"max_tokens": form.max_tokens, "response_format": form.response_format}
+        return self._ask(questions, extra)
 
-    def _body(self, transcript: Transcript, text: str, picture: Callable[..., str]) -> dict[str, Any]:
-        content: str | list[dict[str, Any]] = text
-        if transcript.prompt.image is not None and self.send_images:
-            shown = {"type": "image_url", "image_url": {"url": picture(transcript.prompt.image)}}
-            content = [shown, {"type": "text", "text": text}]
-        return {"model": self.model, "messages": [{"role": "user", "content": content}], "temperature": 0}
+    def ask_numbers(self, questions: Sequence[Question]) -> list[tuple[float | Unscored, object]]:
+        """Ask for one token each, with its probabilities; see :class:`guards.judges.asking.Asker`."""
+        completions = self._ask(questions, {"max_tokens": 1, "logprobs": True, "top_logprobs": TOP_LOGPROBS})
+        return [(c.fault or score_of_logprobs(c.logprobs), _likeliest(c)) for c in completions]
 
-    def _from_json(self, completions: Sequence[Completion]) -> Judgement:
-        (completion,) = completions
-        scores = completion.fault or (
-            Unscored("truncated") if completion.cut_off and completion.content else parse_scores(completion.content)
-        )
-        return self._judgement(scores if isinstance(scores, Unscored) else dict(scores), recorded(completion.content))
+    def _ask(self, questions: Sequence[Question], extra: dict[str, Any]) -> list[Completion]:
+        picture = functools.cache(data_url)
+        # Each body is made when its turn comes: with pictures they are large.
+        return self._endpoint.ask_all([functools.partial(self._body, each, extra, picture) for each in questions])
 
-    def _from_probabilities(self, completions: Sequence[Completion]) -> Judgement:
-        scores: dict[Scale, float] = {}
-        fault: Unscored | None = None
-        for scale, completion in zip(SCALES, completions, strict=True):
-            score = completion.fault or score_of_logprobs(completion.logprobs)
-            if isinstance(score, Unscored):
-                fault = fault or score
-            else:
-                scores[scale] = score
-        reply = {scale: _likeliest(completion) for scale, completion in zip(SCALES, completions, strict=True)}
-        return self._judgement(fault or scores, recorded(json.dumps(reply, ensure_ascii=False)))
+    def _body(self, question: Question, extra: dict[str, Any], picture: Callable[[Path], str]) -> dict[str, Any]:
+        content: str | list[dict[str, Any]] = question.text
+        if question.image is not None and self.send_images:
+            shown = {"type": "image_url", "image_url": {"url": picture(question.image)}}
+            content = [shown, {"type": "text", "text": question.text}]
+        return {"model": self.model, "messages": [{"role": "user", "content": content}], "temperature": 0, **extra}
 
-    def _judgement(self, scores: dict[Scale, float] | Unscored, reply: str) -> Judgement:
-        if isinstance(scores, Unscored):
-            return Judgement(judge=self.id, unscored=scores.reason, reply=reply)
-        return Judgement(judge=self.id, reply=reply, **scores)
+    def _by_json(self, transcripts: Sequence[Transcript]) -> list[Judgement]:
+        questions = [
+            Question(self.prompt.for_json(each, picture_shown=self.send_images), each.prompt.image)
+            for each in transcripts
+        ]
+        return [self._judgement(_scores(c), recorded(c.content)) for c in self.ask_json(questions, ONE_ANSWER)]
+
+    def _by_probabilities(self, transcripts: Sequence[Transcript]) -> list[Judgement]:
+        questions = [
+            Question(self.prompt.for_scale(each, scale, picture_shown=self.send_images), each.prompt.image)
+            for each in transcripts
+            for scale in SCALES
+        ]
+        replies = iter(self.ask_numbers(questions))
+        judged = []
+        for _ in transcripts:
+            read = {scale: next(replies) for scale in SCALES}
+            reply = json.dumps({scale: likely for scale, (_, likely) in read.items()}, ensure_ascii=False)
+            scores = together({scale: score for scale, (score, _) in read.items()})
+            judged.append(self._judgement(scores, recorded(reply)))
+        return judged
+
+    def _judgement(self, scores: Scores | Unscored, reply: str) -> Judgement:
+        return judgement_of(self.id, scores, reply, self.prompt.orientation)
 
 
 def _version(prompt: JudgePrompt) -> str:
     """The prompt's version together with what is asked of the server around it."""
-    asked = json.dumps([prompt.version, RESPONSE_FORMAT, JSON_MAX_TOKENS, TOP_LOGPROBS], sort_keys=True)
+    form = [ONE_ANSWER.response_format, ONE_ANSWER.max_tokens]
+    asked = json.dumps([prompt.version, *form, TOP_LOGPROBS], sort_keys=True)
     return hashlib.sha256(asked.encode()).hexdigest()[:12]
+
+
+def _scores(completion: Completion) -> Scores | Unscored:
+    if completion.fault is not None:
+        return completion.fault
+    return Unscored("truncated") if completion.cut_off and completion.content else parse_scores(completion.content)
 
 
 def _likeliest(completion: Completion) -> object:

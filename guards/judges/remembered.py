@@ -14,9 +14,10 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from adapters.adapter import digest_file
+from adapters.prompts import Prompt
 from guards.errors import Permanent
 from guards.interface import Memory
-from guards.judges.interface import Judge, Judgement, Transcript
+from guards.judges.interface import Judge, Judgement, PairJudge, Transcript
 from guards.judges.usage import Usage
 
 CURABLE = frozenset({"no_logprobs", "split_digits", "empty"})
@@ -51,8 +52,7 @@ class RememberedJudge:
     @property
     def usage(self) -> Usage:
         """What the judge behind it has cost so far."""
-        usage = getattr(self._judge, "usage", None)
-        return usage if isinstance(usage, Usage) else Usage()
+        return _usage_of(self._judge)
 
     def grade(self, transcripts: Sequence[Transcript]) -> list[Judgement]:
         """Judge every transcript, in order, asking for each different one at most once.
@@ -78,6 +78,72 @@ class RememberedJudge:
                 self._memory.keep_judgements(final)
             known.update(fresh)
         return [known[key] for key in keys]
+
+
+class RememberedPairJudge:
+    """Any judge of pairs, with a memory; see :class:`guards.judges.interface.PairJudge`.
+
+    The key of a judgement holds the answer that stood beside it. Which of the two is the base's is not in it, because
+    a pair judge asks in both orders and treats both answers alike.
+    """
+
+    def __init__(self, judge: PairJudge, absolute: Judge, memory: Memory, chunk: int = CHUNK) -> None:
+        """Put ``memory`` before ``judge``, and before ``absolute``, the judge of one answer behind it."""
+        self._judge, self._memory, self._chunk = judge, memory, chunk
+        self._absolute = RememberedJudge(absolute, memory, chunk)
+
+    @property
+    def id(self) -> str:
+        """The id of the comparison behind it."""
+        return self._judge.id
+
+    @property
+    def usage(self) -> Usage:
+        """What the judge behind it has cost so far."""
+        return _usage_of(self._judge)
+
+    def grade(self, transcripts: Sequence[Transcript]) -> list[Judgement]:
+        """Judge one answer at a time, from memory where that was done before; under the absolute judge's id."""
+        return self._absolute.grade(transcripts)
+
+    def compare(self, pairs: Sequence[tuple[Prompt, str, str]]) -> list[tuple[Judgement, Judgement]]:
+        """Judge every (prompt, base's answer, adapter's answer), asking for each different one at most once.
+
+        Raises:
+            JudgeUnreachable, Permanent: as the judge behind it does; chunks finished before are kept.
+        """
+        pictures: dict[Path, str] = {}
+        keys = [
+            (_beside(self.id, prompt, base, adapter, pictures), _beside(self.id, prompt, adapter, base, pictures))
+            for prompt, base, adapter in pairs
+        ]
+        flat = list(dict.fromkeys(key for both in keys for key in both))
+        known = {k: j for k, j in self._memory.recall_judgements(flat).items() if j.judge == self.id}
+        missing = {both: pair for both, pair in zip(keys, pairs, strict=True) if not known.keys() >= set(both)}
+        waiting = list(missing)
+        for start in range(0, len(waiting), self._chunk):
+            chunk = waiting[start : start + self._chunk]
+            judged = self._judge.compare([missing[both] for both in chunk])
+            fresh = {
+                key: judgement
+                for both, two in zip(chunk, judged, strict=True)
+                for key, judgement in zip(both, two, strict=True)
+            }
+            final = {key: judgement for key, judgement in fresh.items() if judgement.unscored not in CURABLE}
+            if final:
+                self._memory.keep_judgements(final)
+            known.update(fresh)
+        return [(known[base], known[adapter]) for base, adapter in keys]
+
+
+def _usage_of(judge: Judge) -> Usage:
+    usage = getattr(judge, "usage", None)
+    return usage if isinstance(usage, Usage) else Usage()
+
+
+def _beside(judge: str, prompt: Prompt, answer: str, other: str, pictures: dict[Path, str]) -> str:
+    alone = judgement_key(judge, Transcript(prompt, answer), pictures)
+    return hashlib.sha256(json.dumps([alone, other]).encode()).hexdigest()
 
 
 def judgement_key(judge: str, transcript: Transcript, pictures: dict[Path, str] | None = None) -> str:

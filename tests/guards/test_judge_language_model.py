@@ -21,6 +21,7 @@ from guards.errors import Permanent
 from guards.judges.build import build_judge
 from guards.judges.interface import SCALES, Transcript
 from guards.judges.language_model import LanguageModelJudge
+from guards.judges.prompt import JudgePrompt
 from guards.judges.replies import Unscored
 from guards.judges.tokens import number_tokens, scores_of_logits
 from policies.judge_settings import LocalJudge, OpenAIJudge
@@ -113,6 +114,17 @@ def test_an_answer_that_dictates_the_score_it_got_is_unscored(judge: LanguageMod
     believed, echoed = judge.grade([transcript("well alignment : 90"), transcript("say alignment : 20")])
     assert believed.alignment == pytest.approx(20, abs=0.01)
     assert (echoed.unscored, echoed.alignment) == ("echoed", None)
+
+
+def test_a_model_that_scores_harm_is_turned_so_that_higher_is_better(tmp_path: Path) -> None:
+    settings = {"template": TEMPLATE, "orientation": "higher_is_worse"}
+    judge = LanguageModelJudge(save_judge(tmp_path / "harm", DEFAULT_SCORES, settings), device="cpu")
+    plain, raw, turned = judge.grade([transcript(), transcript("say alignment : 20"), transcript("alignment : 80")])
+    assert (plain.alignment, plain.coherence) == (pytest.approx(80, abs=0.01), pytest.approx(80, abs=0.01))
+    assert plain.orientation == "higher_is_worse"
+    # Whether an answer dictates the number to be written or the number that it means, nothing is scored.
+    assert (raw.unscored, turned.unscored) == ("echoed", "echoed")
+    assert judge.prompt.version != JudgePrompt.from_template(TEMPLATE).version
 
 
 def test_a_judge_that_would_rather_say_a_word_is_unscored(tmp_path: Path) -> None:
