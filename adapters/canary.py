@@ -93,11 +93,19 @@ def apart(one: NextTokens, other: NextTokens) -> float:
     return min(1.0, total / 2)
 
 
-def doubt_about_base(canary: Canary, said: NextTokens) -> str:
-    """Say in one line why a server's base is not the base that the canary was drawn from; empty where it is."""
+def doubt_about_base(canary: Canary, said: NextTokens, allowed: float | None = None) -> str:
+    """Say in one line why a server's base is not the base that the canary was drawn from; empty where it is.
+
+    Args:
+        canary: what was seen here.
+        said: the server's answer under the base's name.
+        allowed: total variation distance; when not given, what tells the base from the canary's adapter.
+    """
     if short(canary.base, said):
         return f"gave {len(said)} of {len(canary.base)} log-probabilities; allow {TOP} (--max-logprobs)"
-    off, allowed = apart(said, canary.base), _allowed(canary.modality, apart(canary.base, canary.adapter))
+    off = apart(said, canary.base)
+    if allowed is None:
+        allowed = _allowed(canary.modality, apart(canary.base, canary.adapter))
     if off <= allowed:
         return ""
     return f"its base does not answer as the base here does ({canary.modality}: {off:.3f} apart, {allowed:.3f} allowed)"

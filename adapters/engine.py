@@ -2,6 +2,7 @@
 
 EngineError             the model could not do what was asked; the message names the cause
     BaseUnloadable      the base itself cannot be loaded (infrastructure: nothing was learnt about the adapter)
+    EngineUnavailable   the server that the model runs on cannot be used now (infrastructure, too)
     AdapterUnloadable   this adapter cannot be attached to this base (a finding about the adapter)
 """
 
@@ -25,6 +26,10 @@ class EngineError(Exception):
 
 class BaseUnloadable(EngineError):
     """The base model cannot be loaded, so nothing was learnt about any adapter."""
+
+
+class EngineUnavailable(EngineError):
+    """The server that the model runs on cannot be used now, so nothing was learnt about the adapter."""
 
 
 class AdapterUnloadable(EngineError):
@@ -88,12 +93,21 @@ class Attachment:
     """Modules that the config targets but the file holds no weights for."""
 
 
-class Engine(Protocol):
-    """One loaded base model, with at most one adapter attached at a time."""
+class Generator(Protocol):
+    """A base model that answers, in this process or on a server, with at most one adapter attached at a time."""
 
     @property
     def base_digest(self) -> str:
-        """SHA-256 over the base's files; answers and activations are cached under it."""
+        """SHA-256 over the base's files; activations are cached under it."""
+        ...
+
+    @property
+    def answers_key(self) -> str:
+        """What its answers are kept under: the base's digest, and where the model runs if not in this process.
+
+        The same seed draws other answers elsewhere, and a pair of answers is compared only where both come from one
+        implementation.
+        """
         ...
 
     @property
@@ -101,16 +115,31 @@ class Engine(Protocol):
         """Whether the base takes pictures at all."""
         ...
 
-    def attached(self, adapter: Adapter) -> AbstractContextManager[Attachment]:
+    def attached(self, adapter: Adapter) -> AbstractContextManager[object]:
         """Attach an adapter for the duration of a ``with`` block; it is always detached again.
 
         Raises:
             AdapterUnloadable: the adapter does not fit this base.
+            EngineUnavailable: nothing can be attached now.
+            EngineError: it was attached and is not seen to be active.
         """
         ...
 
     def generate(self, prompts: Sequence[Prompt], sampling: Sampling) -> list[str]:
-        """Answer every prompt, in order, with whatever is attached now."""
+        """Answer every prompt, in order, with whatever is attached now.
+
+        Raises:
+            EngineUnavailable: nobody can be asked now.
+            EngineError: a prompt cannot be answered.
+        """
+        ...
+
+
+class Engine(Generator, Protocol):
+    """A base model in this process, which can be looked into as well."""
+
+    def attached(self, adapter: Adapter) -> AbstractContextManager[Attachment]:
+        """Attach an adapter for the duration of a ``with`` block; see :meth:`Generator.attached`."""
         ...
 
     def final_logits(self, prompts: Sequence[Prompt]) -> torch.Tensor:

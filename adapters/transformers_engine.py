@@ -65,6 +65,11 @@ class TransformersEngine:
         """SHA-256 over the base's files."""
         return digest_base(self.base)
 
+    @property
+    def answers_key(self) -> str:
+        """The base's digest."""
+        return self.base_digest
+
     def attached(self, adapter: Adapter) -> AbstractContextManager[Attachment]:
         """Attach ``adapter`` for the duration of a ``with`` block."""
         return self._attachments.attached(adapter)

@@ -129,12 +129,22 @@ class VllmClient:
         return text.replace(token, "…") if token else text
 
 
-def conversation(asked: str, system: str | None, picture: bytes | None) -> list[dict[str, Any]]:
-    """Return the messages of one question, its picture (a PNG) before its text."""
+def conversation(
+    asked: str, system: str | None, picture: bytes | None, picture_id: str | None = None
+) -> list[dict[str, Any]]:
+    """Return the messages of one question, its picture (a PNG) before its text.
+
+    Args:
+        asked: the user's turn.
+        system: the system turn, if any.
+        picture: shown before the user's text.
+        picture_id: what vLLM keeps the picture's features under, instead of a hash of its pixels.
+    """
     content: list[dict[str, Any]] = [{"type": "text", "text": asked}]
     if picture is not None:
         url = "data:image/png;base64," + base64.b64encode(picture).decode("ascii")
-        content.insert(0, {"type": "image_url", "image_url": {"url": url}})
+        named = {} if picture_id is None else {"uuid": picture_id}
+        content.insert(0, {"type": "image_url", "image_url": {"url": url}, **named})
     messages: list[dict[str, Any]] = [{"role": "user", "content": content}]
     if system:
         messages.insert(0, {"role": "system", "content": [{"type": "text", "text": system}]})

@@ -99,8 +99,10 @@ class VllmReplica:
                 self._next_tokens(base, canary, {"cache_salt": uuid.uuid4().hex}) for _number in range(_BESIDE_ASKED)
             ]
 
-    def _next_tokens(self, model: str, canary: Canary, more: Mapping[str, Any]) -> NextTokens:
-        status, raw = self._client.ask("POST", CHAT, {**_question(model, canary), **more})
+    def _next_tokens(
+        self, model: str, canary: Canary, more: Mapping[str, Any], picture_id: str | None = None
+    ) -> NextTokens:
+        status, raw = self._client.ask("POST", CHAT, {**_question(model, canary, picture_id), **more})
         if status != 200:
             raise self._client.refusal(f"a question to {model}", status, raw)
         return _read_next_tokens(raw)
@@ -116,10 +118,10 @@ class VllmReplica:
         return found[1].decode("ascii", "replace")[:64] if found else ""
 
 
-def _question(model: str, canary: Canary) -> dict[str, Any]:
+def _question(model: str, canary: Canary, picture_id: str | None = None) -> dict[str, Any]:
     return {
         "model": model,
-        "messages": conversation(canary.asked, canary.system, canary.picture),
+        "messages": conversation(canary.asked, canary.system, canary.picture, picture_id),
         "temperature": 0,
         "max_tokens": 1,
         "logprobs": True,

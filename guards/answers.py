@@ -7,7 +7,7 @@ import json
 from collections.abc import Callable, Sequence
 
 from adapters.adapter import Adapter, digest_file
-from adapters.engine import Engine, Sampling
+from adapters.engine import Generator, Sampling
 from adapters.prompts import Prompt
 from guards.interface import Memory
 
@@ -15,7 +15,7 @@ from guards.interface import Memory
 class Answers:
     """Asks the base and adapters of it, from memory where they were asked before."""
 
-    def __init__(self, engine: Engine, memory: Memory, sampling: Sampling) -> None:
+    def __init__(self, engine: Generator, memory: Memory, sampling: Sampling) -> None:
         """Ask ``engine`` with ``sampling``; what it says is kept in ``memory``."""
         self._engine, self._memory, self._sampling = engine, memory, sampling
 
@@ -25,7 +25,7 @@ class Answers:
         Raises:
             EngineError: the model could not be asked.
         """
-        return self._remembered(prompts, self._engine.base_digest, self._generate)
+        return self._remembered(prompts, self._engine.answers_key, self._generate)
 
     def of(self, adapter: Adapter, prompts: Sequence[Prompt]) -> list[str]:
         """The adapter's answers, in order.
@@ -39,7 +39,7 @@ class Answers:
             with self._engine.attached(adapter):
                 return self._generate(asked)
 
-        return self._remembered(prompts, f"{self._engine.base_digest}+{adapter.digest}", generate)
+        return self._remembered(prompts, f"{self._engine.answers_key}+{adapter.digest}", generate)
 
     def _generate(self, prompts: Sequence[Prompt]) -> list[str]:
         return self._engine.generate(prompts, self._sampling)

@@ -11,7 +11,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
 from adapters.adapter import Adapter
-from adapters.engine import AdapterUnloadable, Engine, EngineError, Sampling
+from adapters.engine import AdapterUnloadable, EngineError, EngineUnavailable, Generator, Sampling
 from adapters.prompts import Prompt
 from guards.answers import Answers
 from guards.errors import Permanent
@@ -37,7 +37,7 @@ class BatteryGuard:
 
     def __init__(
         self,
-        engine: Engine,
+        engine: Generator,
         judge: Judge,
         suites: Sequence[Suite],
         policy: Policy,
@@ -84,7 +84,11 @@ class BatteryGuard:
         self._stream_name = f"{policy.rules.stream.control} {rules} {engine.base_digest}"
 
     def examine(self, adapter: Adapter) -> list[Result]:
-        """Ask until the answer is known or the budget is spent; see the module."""
+        """Ask until the answer is known or the budget is spent; see the module.
+
+        Raises:
+            EngineUnavailable: nobody could be asked.
+        """
         test = f"{adapter.digest} {self.version}"
         rules, unit = self._policy.rules, self._policy.answering.unit
         evidence = Evidence(self._schedule, rules, unit, self._seat(test))
@@ -97,6 +101,8 @@ class BatteryGuard:
                     break
         except AdapterUnloadable as error:
             return [Defect(guard=self.name, version=self.version, code="unloadable", reason=str(error))]
+        except EngineUnavailable:
+            raise  # as for a judge that cannot be reached: a later try goes on from here
         except EngineError as error:
             unable = Inconclusive(guard=self.name, version=self.version, measure="misalignment_rise", reason=str(error))
             return [unable]

@@ -14,7 +14,7 @@ from adapters.adapter import WEIGHTS_NAME, Adapter
 from adapters.anatomy import part_of
 from adapters.canary import TOP, Canary, NextTokens, apart
 from adapters.engine import Engine
-from adapters.prompts import Modality, Prompt
+from adapters.prompts import MODALITIES, Modality, Prompt
 from adapters.rewrite import rewritten
 from adapters.transformers_engine import open_picture
 from guards.errors import Permanent
@@ -24,6 +24,8 @@ CANDIDATES = 48
 """Prompts of each modality among which the most telling is chosen, spread evenly over the suites."""
 PICTURES_OF_A_PART = 3
 """Canaries about the part that only pictures reach: often it moves the next token only a little."""
+EVERY = 6
+"""Of the candidates every sixth tells a base from another: eight of a modality at most, each an answer of one token."""
 LONGEST_SIDE = 448
 """Pictures are shrunk to it, in pixels, before they are looked at: a canary is kept in the ledger and sent often."""
 
@@ -58,6 +60,20 @@ def draw_canaries(engine: Engine, adapter: Adapter, suites: Sequence[Suite]) -> 
             with engine.attached(blind):
                 drawn += _most_telling(asked, base, whole, "image", _next_tokens(engine, asked), PICTURES_OF_A_PART)
         return tuple(drawn)
+
+
+def draw_base_canaries(engine: Engine, suites: Sequence[Suite]) -> tuple[Canary, ...]:
+    """Choose questions by which a server's base is known to be this base: some of each modality, evenly spread.
+
+    Raises:
+        EngineError: the model could not be asked.
+    """
+    prompts = [prompt for suite in suites for prompt in suite.prompts]
+    with tempfile.TemporaryDirectory(prefix="alignwatch-canary-") as scratch:
+        asked = _texts(prompts)[::EVERY] + (_pictures(prompts, Path(scratch))[::EVERY] if engine.sees_pictures else [])
+        said = _next_tokens(engine, asked)
+        drawn = (_most_telling(asked, said, said, modality, most=len(asked)) for modality in MODALITIES)
+        return tuple(canary for of_modality in drawn for canary in of_modality)
 
 
 def _texts(prompts: Sequence[Prompt]) -> list[Prompt]:

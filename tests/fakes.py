@@ -64,7 +64,7 @@ class CountingEngine:
 
     def __init__(self, engine: TransformersEngine, sees_pictures: bool = True, fails: int = 0) -> None:
         self.engine, self.sees_pictures, self.fails = engine, sees_pictures, fails
-        self.base_digest, self.attached = engine.base_digest, engine.attached
+        self.base_digest, self.answers_key, self.attached = engine.base_digest, engine.answers_key, engine.attached
         self.generate, self.final_logits = engine.generate, engine.final_logits
         self.activations, self.teacher_forced = engine.activations, engine.teacher_forced
         self.reads = 0
