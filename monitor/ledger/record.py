@@ -16,6 +16,7 @@ from monitor.ledger.measures import measures_of
 from monitor.ledger.overrides import standing_override
 from monitor.ledger.registry import learn_parent, row_of, stand
 from monitor.ledger.service_tables import AdapterRow, JobRow
+from monitor.ledger.spending import SpendingLedger
 from monitor.ledger.tables import RESULTS, ExaminationRow, LookRow, Placement, PlacementRow, RemedyRow, ReviewRow
 from monitor.ledger.values import count, observe
 from monitor.review import Place, RemedyFailure, Review, place_for
@@ -28,6 +29,7 @@ class ReviewRecord:
 
     def __init__(self, database: Database, ordinal: int, review_id: str, clock: Callable[[], datetime]) -> None:
         self.id = review_id
+        self.spending = SpendingLedger(database, ordinal)
         self._database = database
         self._ordinal = ordinal
         self._clock = clock

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from sqlalchemy import Connection, inspect, text
 
-HEAD = "0003"
+HEAD = "0005"
 """Revision that this Alignwatch works with: the newest file in ``migrations/versions``."""
 
 _FIRST = "0001"
