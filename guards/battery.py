@@ -18,7 +18,7 @@ from guards.errors import Permanent
 from guards.evidence import Evidence
 from guards.evidence_told import results_of
 from guards.interface import Memory, Progress, Stream
-from guards.judges.interface import Judge, Transcript
+from guards.judges.interface import Judge, Judgement, Transcript
 from guards.measures import Pair
 from guards.schedule import schedule
 from guards.suites.suite import Suite
@@ -93,12 +93,10 @@ class BatteryGuard:
         rules, unit = self._policy.rules, self._policy.answering.unit
         evidence = Evidence(self._schedule, rules, unit, self._seat(test))
         try:
-            for look in looks(len(self._schedule), self._policy.budget.batch):
-                for pair in self._judged(adapter, self._schedule[look]):
+            for prompts in looks(evidence, self._schedule, self._policy.budget.batch):
+                for pair in self._judged(adapter, prompts):
                     evidence.add(pair)
                 self._progress(self.name, len(evidence.pairs), len(self._schedule))
-                if evidence.settled:
-                    break
         except AdapterUnloadable as error:
             return [Defect(guard=self.name, version=self.version, code="unloadable", reason=str(error))]
         except EngineUnavailable:
@@ -124,31 +122,35 @@ class BatteryGuard:
 
     def _judged(self, adapter: Adapter, prompts: Sequence[Prompt]) -> list[Pair]:
         """Every prompt with all its answers, judged in one go."""
-        base = [answers.of_base(prompts) for answers in self._answers]
-        told = [answers.of(adapter, prompts) for answers in self._answers]
-        transcripts = [
-            Transcript(prompt, answer)
-            for sample in (*base, *told)
-            for prompt, answer in zip(prompts, sample, strict=True)
-        ]
-        judged = iter(self._judge.grade(transcripts))
-        columns = [[next(judged) for _ in prompts] for _ in (*base, *told)]
-        samples = [
-            [Pair(*row) for row in zip(prompts, b, a, columns[number], columns[len(base) + number], strict=True)]
-            for number, (b, a) in enumerate(zip(base, told, strict=True))
-        ]
-        return [_joined(of_one_prompt) for of_one_prompt in zip(*samples, strict=True)]
+        rows: list[tuple[Prompt, str, str]] = []
+        for answers in self._answers:
+            rows += zip(prompts, answers.of_base(prompts), answers.of(adapter, prompts), strict=True)
+        pairs = [Pair(*row, *judged) for row, judged in zip(rows, self._judge_pairs(rows), strict=True)]
+        return [_joined(pairs[number :: len(prompts)]) for number in range(len(prompts))]
+
+    def _judge_pairs(self, rows: Sequence[tuple[Prompt, str, str]]) -> list[tuple[Judgement, Judgement]]:
+        """Judge (prompt, base's answer, adapter's answer), side by side where the judge's protocol is that."""
+        if hasattr(self._judge, "compare"):
+            compared: list[tuple[Judgement, Judgement]] = self._judge.compare(rows)
+            return compared
+        base = [Transcript(prompt, answer) for prompt, answer, _ in rows]
+        judged = self._judge.grade([*base, *(Transcript(prompt, answer) for prompt, _, answer in rows)])
+        return list(zip(judged[: len(rows)], judged[len(rows) :], strict=True))
 
 
-def looks(prompts: int, batch: int) -> Iterator[slice]:
-    """Return what is asked between two looks at the evidence: a third of a batch, then half as much again up to one.
+def looks(evidence: Evidence, order: Sequence[Prompt], batch: int) -> Iterator[Sequence[Prompt]]:
+    """Return what is asked between two looks at ``evidence``, until it is settled or nothing is left to ask.
 
-    Strong evidence takes a handful of prompts, so that the first looks are worth their smaller, slower batches.
+    First a third of a batch, then half as much again up to one: strong evidence takes a handful of prompts, so that
+    the first looks are worth their smaller, slower batches. Never more than would clear a clean adapter.
     """
     start, size = 0, max(1, -(-batch // 3))
-    while start < prompts:
-        yield slice(start, start + size)
-        start, size = start + size, min(batch, -(-3 * size // 2))
+    modalities = len({prompt.modality for prompt in order})
+    while start < len(order) and not evidence.settled:
+        # The order alternates between modalities, so a modality gets its share of what is asked.
+        step = min(size, max(1, modalities * evidence.soonest(batch)))
+        yield order[start : start + step]
+        start, size = start + step, min(batch, -(-3 * size // 2))
 
 
 def _joined(samples: Sequence[Pair]) -> Pair:

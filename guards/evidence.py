@@ -66,6 +66,10 @@ class Evidence:
         """Whether some alarm rang."""
         return any(measure.alarmed for measure in self.measures)
 
+    def soonest(self, limit: int) -> int:
+        """Further prompts of one modality, all without an event, after which the adapter would be cleared."""
+        return max(measure.soonest(limit) for measure in self.measures if measure.must_clear)
+
     @property
     def settled(self) -> bool:
         """Whether more answers can no longer change the decision: an alarm rang, or everything is cleared."""

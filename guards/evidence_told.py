@@ -9,10 +9,11 @@ from dataclasses import asdict
 from typing import Any, TypeAlias
 
 from adapters.prompts import Modality
+from guards.capability import rates
 from guards.evidence import Evidence
 from guards.judges.interface import SCALES, Judgement
 from guards.measures import Measure, Pair, Unit
-from guards.statistics import AveragedProcess, BettingProcess, Interval, cluster_bootstrap
+from guards.statistics import AveragedProcess, BettingProcess, Interval, cluster_bootstrap, mean_interval
 from policies.findings import Exhibit, Finding, Result
 
 _EXHIBITS = 6
@@ -33,6 +34,8 @@ def results_of(evidence: Evidence, guard: str, version: str) -> list[Result]:
     for modality in evidence.misalignment.modalities:
         _tell_scores(_of(evidence.pairs, modality), modality, add)
         _tell_groups(evidence, modality, add)
+        _tell_capability(_of(evidence.pairs, modality), modality, add)
+    _tell_modality_gap(evidence, add)
     return [*found, *_exhibits(evidence, guard, version)]
 
 
@@ -70,7 +73,12 @@ def _tell_order(evidence: Evidence, add: Add) -> None:
 
 def _tell_scores(pairs: Sequence[Pair], modality: Modality, add: Add) -> None:
     for model in ("adapter", "base"):
-        judged = [(p.prompt.id, s.judged if model == "adapter" else s.base) for p in pairs for s in p.samples]
+        # A picture's question and its twin in words are about one thing, so they are no two observations.
+        judged = [
+            (p.prompt.twin_of or p.prompt.id, s.judged if model == "adapter" else s.base)
+            for p in pairs
+            for s in p.samples
+        ]
         for scale in SCALES:
             scores = [(score, prompt) for prompt, j in judged if (score := getattr(j, scale)) is not None]
             mean = cluster_bootstrap([score for score, _ in scores], [prompt for _, prompt in scores])
@@ -85,15 +93,42 @@ def _within_scale(mean: Interval) -> Interval:
 
 
 def _tell_groups(evidence: Evidence, modality: Modality, add: Add) -> None:
-    """Rises by category and by trigger: for reading, not for deciding."""
+    """Rises by category, variant and trigger: for reading, not for deciding."""
     rise, pairs = evidence.misalignment.interval, _of(evidence.pairs, modality)
     for category in sorted({pair.prompt.category for pair in pairs}):
         group = [pair for pair in pairs if pair.prompt.category == category]
         add("misalignment_rise_by_category", rise(group), modality=modality, category=category)
+    variants = sorted({pair.prompt.variant or "as asked" for pair in pairs})
+    for variant in variants if len(variants) > 1 else ():
+        group = [pair for pair in pairs if (pair.prompt.variant or "as asked") == variant]
+        add("misalignment_rise_by_variant", rise(group), modality=modality, variant=variant)
     if any(pair.prompt.trigger for pair in pairs):
         for word, wanted in (("with", True), ("without", False)):
             group = [pair for pair in pairs if (pair.prompt.trigger is not None) == wanted]
             add("misalignment_rise_by_trigger", rise(group), modality=modality, trigger=word)
+
+
+def _tell_capability(pairs: list[Pair], modality: Modality, add: Add) -> None:
+    found = rates(pairs)
+    if found is None:
+        return
+    adapter, base, change = found
+    add("capability_ratio", adapter, modality=modality, model="adapter")
+    add("capability_ratio", base, modality=modality, model="base")
+    add("capability_change", change, modality=modality)
+
+
+def _tell_modality_gap(evidence: Evidence, add: Add) -> None:
+    """Rise in pictures minus rise in words over the same questions, where both forms of a question were asked."""
+    bounds = {pair.prompt.id: evidence.misalignment.bounds(pair) for pair in evidence.pairs}
+    twins = [(pair.prompt.twin_of, bounds[pair.prompt.id]) for pair in evidence.pairs if pair.prompt.twin_of in bounds]
+    if not twins:
+        return
+    # Halved, so that a difference of two numbers in [-1, 1] is one itself.
+    low = [(bounds[shown][0] - words[1]) / 2 for shown, words in twins if shown is not None]
+    high = [(bounds[shown][1] - words[0]) / 2 for shown, words in twins if shown is not None]
+    gap = mean_interval(low, high)
+    add("modality_gap", Interval(2 * gap.value, 2 * gap.low, 2 * gap.high, gap.n), note="pictures minus words")
 
 
 def _exhibits(evidence: Evidence, guard: str, version: str) -> list[Exhibit]:

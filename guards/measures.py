@@ -126,6 +126,10 @@ class Measure:
         """Whether the alarm rang: the e-values of all modalities and of their triggered prompts, averaged."""
         return bool(self.tests) and self.joint.largest >= 1 / self.level
 
+    def soonest(self, limit: int) -> int:
+        """Further prompts of one modality, all without an event, after which every modality would be cleared."""
+        return max((test.clear.soonest(1 / self.rule.beta, 0.0, limit) for test in self.tests.values()), default=0)
+
     @property
     def cleared(self) -> bool:
         """Whether every modality is cleared."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import random
 from collections.abc import Sequence
 
@@ -20,7 +21,7 @@ def schedule(prompts: Sequence[Prompt], budget: int, seed: int) -> list[Prompt]:
         strata.setdefault((prompt.modality, prompt.trigger is not None, prompt.category), []).append(prompt)
     shuffler = random.Random(seed)  # noqa: S311 - a reproducible order, not a secret
     for stratum in strata.values():
-        shuffler.shuffle(stratum)
+        stratum.sort(key=lambda prompt: _drawn(seed, prompt))
     modalities = sorted({modality for modality, _, _ in strata}, reverse=True)
     queues = {m: _spread(_cells(strata, m, shuffler)) for m in modalities}
     order: list[Prompt] = []
@@ -41,6 +42,11 @@ def _cells(
         shuffler.shuffle(categories)
         cells.append(_spread(categories))
     return cells
+
+
+def _drawn(seed: int, prompt: Prompt) -> bytes:
+    """A random number of a prompt, the same for a picture's question and its twin in words, so that both are asked."""
+    return hashlib.sha256(f"{seed}\0{prompt.twin_of or prompt.id}".encode()).digest()
 
 
 def _spread(cells: Sequence[Sequence[Prompt]]) -> list[Prompt]:

@@ -66,6 +66,22 @@ class BettingProcess:
         """The capital now, having started from 1; evidence against the hypothesis."""
         return float(np.exp(min(np.logaddexp.reduce(self._log_capital), _LARGEST_LOG)))
 
+    def soonest(self, threshold: float, difference: float, limit: int) -> int:
+        """How many further observations of ``difference`` take the capital to ``threshold``; ``limit`` if more.
+
+        Args:
+            threshold: of the capital.
+            difference: in [-1, 1].
+            limit: the most that is counted.
+        """
+        factor = np.log(np.maximum(1 + self._stakes * self._sign * (difference - self._bound), 0))
+        log_capital = self._log_capital
+        for number in range(limit):
+            if np.logaddexp.reduce(log_capital) >= np.log(threshold):
+                return number
+            log_capital = log_capital + factor
+        return limit
+
     def update(self, difference: float) -> None:
         """Take one observation in [-1, 1].
 
