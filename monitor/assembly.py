@@ -13,6 +13,7 @@ import torch
 
 from adapters.adapter import Adapter
 from adapters.base_model import digest_base
+from adapters.engine import Generator
 from adapters.prompts import Conversation
 from adapters.transformers_engine import TransformersEngine
 from guards.activity import ActivityGuard
@@ -33,10 +34,12 @@ from guards.suites.battery_jsonl import load_suite
 from guards.suites.suite import Suite
 from guards.weights import WeightsGuard, writes_of
 from monitor.ancestry import measured_chain
+from monitor.generation import build_generator, read_key
 from monitor.ledger import Ledger
 from monitor.review import Context
 from policies.budget import prompts_for, suspicion_of
 from policies.findings import Result
+from policies.generation import WHERE
 from policies.judge_settings import JudgeSettings
 from policies.policy import Policy, RemedyName
 
@@ -113,6 +116,7 @@ class Assembly:
         if self.policy.judge is None:
             raise Permanent("the policy names no judge; add 'judge: {kind: openai, base_url: …, model: …}'")
         _ = self.suites, self.reference, self.training_data
+        read_key(self.policy.generation)
         if "benign_finetune" in self.policy.remedies:
             read_benign_data(self.policy.remedying)
 
@@ -144,11 +148,17 @@ class Assembly:
         return self.models.judge(self.policy.judge)
 
     @cached_property
+    def generator(self) -> Generator:
+        """What answers the battery's questions."""
+        return build_generator(self.policy.generation, self.models.engine, self.suites)
+
+    @cached_property
     def context(self) -> Context:
         """What adapters are examined against. A repeat's is the first look's: the seed makes no other policy of it."""
         if self.first is not None:
             return self.first.context
-        policy = self.policy.model_dump_json(exclude={"suites", "judge", "reference"})
+        apart = dict.fromkeys(("suites", "judge", "reference"), True)
+        policy = self.policy.model_dump_json(exclude={**apart, "generation": set(WHERE)})
         return Context(
             base=str(self.models.base),
             base_digest=self.models.base_digest,
@@ -212,7 +222,7 @@ class Assembly:
             budget = self.policy.budget.model_copy(update={"prompts": prompts})
             policy = self.policy.model_copy(update={"budget": budget})
             self._batteries[prompts] = BatteryGuard(
-                self.models.engine, self.judge, self.suites, policy, self.models.memory, self.progress
+                self.generator, self.judge, self.suites, policy, self.models.memory, self.progress
             )
         return self._batteries[prompts]
 

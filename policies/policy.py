@@ -8,6 +8,7 @@ from typing import Any, Literal, TypeAlias
 import yaml
 from pydantic import Field, ValidationError, model_validator
 
+from policies.generation import GenerationSettings, InProcess
 from policies.judge_settings import JudgeSettings, LocalJudge
 from policies.rules import Rules
 from policies.settings import Ratio, Settings
@@ -101,6 +102,8 @@ class Policy(Settings):
     budget: Budget = Budget()
     screening: Screening = Screening()
     answering: Answering = Answering()
+    generation: GenerationSettings = InProcess()
+    """Where they are asked."""
     remedying: Remedying = Remedying()
     reference: Path | None = None
     """The base's Reference folder, for the subspace guard and the ``project`` remedy."""

@@ -25,6 +25,7 @@ from guards.calibration.contrast import load_contrast
 from guards.statistics import BettingProcess
 from guards.suites.battery_jsonl import load_suite
 from monitor.exit_codes import INTERRUPTED, TERMINATED, ExitCode
+from policies.generation import OnVllm
 from policies.judge_settings import LocalJudge, OpenAIJudge
 from policies.policy import Policy, RemedyName, load_policy
 
@@ -76,7 +77,7 @@ def _defaults(model: BaseModel | type[BaseModel], prefix: str = "") -> Iterator[
 
 def _all_settings() -> dict[str, Any]:
     judges = [setting for judge in (LocalJudge, OpenAIJudge) for setting in _defaults(judge, "judge.")]
-    return dict([*_defaults(Policy), *judges])
+    return dict([*_defaults(Policy), *judges, *_defaults(OnVllm, "generation.")])
 
 
 def _documented_settings() -> dict[str, str]:
