@@ -35,6 +35,7 @@ from monitor.ledger.record import ReviewRecord, know, load_reviews
 from monitor.ledger.registry import Registry
 from monitor.ledger.service_tables import AdapterRow, JobRow
 from monitor.ledger.serving import FleetLedger
+from monitor.ledger.stream import StreamLedger
 from monitor.ledger.tables import ExaminationRow, Placement, PlacementRow, RemedyRow, ReviewRow
 from monitor.ledger.values import Values
 from monitor.review import Context, Review
@@ -70,6 +71,7 @@ class Ledger(SharedMemory):
         self.browse = Browse(database, clock)
         self.exported = Exported(database)
         self.looks = Looks(database)
+        self.stream = StreamLedger(database)
 
     def __enter__(self) -> Self:
         return self

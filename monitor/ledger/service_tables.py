@@ -212,3 +212,21 @@ class ValueRow(Row):
     labels: Mapped[str] = mapped_column(primary_key=True)
     """A JSON object with sorted keys."""
     value: Mapped[float]
+
+
+class StreamRow(Row):
+    """One adapter's place in a stream of tests whose error is bounded as a whole."""
+
+    __tablename__ = "stream"
+    __table_args__ = (Index("ix_stream_position", "stream", "position", unique=True),)
+
+    stream: Mapped[str] = mapped_column(primary_key=True)
+    """What is controlled, under which rules, for which base."""
+    test: Mapped[str] = mapped_column(primary_key=True)
+    """Digest of the adapter and version of the battery."""
+    position: Mapped[int]
+    """1 for the first."""
+    rejections: Mapped[int]
+    """Alarms that had been told before it."""
+    rejected: Mapped[bool | None]
+    """Whether its own alarm rang; None until that is known."""
