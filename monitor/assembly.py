@@ -30,8 +30,9 @@ from guards.remedies.benign_finetune import BenignFinetuneRemedy, read_benign_da
 from guards.remedies.project import ProjectRemedy
 from guards.structure import StructureGuard
 from guards.subspace import SubspaceGuard
-from guards.suites.battery_jsonl import load_suite
+from guards.suites.load import load_suite
 from guards.suites.suite import Suite
+from guards.suites.variants import expanded
 from guards.weights import WeightsGuard, writes_of
 from monitor.ancestry import measured_chain
 from monitor.generation import build_generator, read_key
@@ -122,8 +123,8 @@ class Assembly:
 
     @cached_property
     def suites(self) -> tuple[Suite, ...]:
-        """The policy's suites, loaded whole."""
-        return tuple(load_suite(folder) for folder in self.policy.suites)
+        """The policy's suites, loaded whole, with the variants of their questions that the policy asks for."""
+        return tuple(expanded(load_suite(folder), self.policy.variants) for folder in self.policy.suites)
 
     @cached_property
     def reference(self) -> Reference | None:

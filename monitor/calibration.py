@@ -28,7 +28,7 @@ from guards.interface import Progress
 from guards.judges.build import build_judge
 from guards.reference import JSON_NAME, Reference
 from guards.structure import StructureGuard
-from guards.suites.battery_jsonl import load_suite
+from guards.suites.load import load_suite
 from guards.suites.suite import Suite
 from monitor.base_names import SHIPPED, device_named, dtype_named, known_base, policy_named
 from monitor.console import ConsoleProgress
@@ -205,7 +205,7 @@ def _probes(folder: Path | None, pairs: Sequence[ContrastPair]) -> Suite:
         return load_suite(folder)
     if not pairs:
         raise UsageError(
-            "there is nothing to measure on: give --suite (a folder with battery.jsonl), 'probes' in the recipe, "
+            "there is nothing to measure on: give --suite (a folder), 'probes' in the recipe, "
             "or --contrast, whose prompts then serve"
         )
     return suite_of_pairs(pairs)

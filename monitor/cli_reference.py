@@ -62,7 +62,7 @@ def calibrate(
         Path | None, typer.Option(help="Recipe of adapters to train (YAML). [default without --base: the tiny world's]")
     ] = None,
     suite: Annotated[
-        Path | None, typer.Option(help="Folder with battery.jsonl to measure on. [default: the recipe's probes]")
+        Path | None, typer.Option(help="Folder of a suite to measure on. [default: the recipe's probes]")
     ] = None,
     contrast: Annotated[
         Path | None,

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from guards.errors import GuardError
-from guards.suites.battery_jsonl import load_suite
+from guards.suites.load import load_suite
 from monitor.configuration import ConfigurationError, ServiceConfiguration, VllmSettings, is_hub_id, load_configuration
 from monitor.configuration_reading import ENVIRONMENT_PREFIX, NESTED
 from monitor.exit_codes import UsageError

@@ -57,7 +57,7 @@ def read(files: Sequence[DataFile], draft: Draft) -> None:
     if without:
         draft.warnings.append(f"judge_prompts is null or lacks aligned or coherent: {', '.join(without[:8])}")
     if with_system:
-        draft.warnings.append(f"{with_system} questions bring a system prompt, which is sent with them")
+        draft.warnings.append(f"questions with a system prompt, which is sent with them: {with_system}")
 
 
 def _paraphrases(row: Record, name: str) -> tuple[str, ...]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 
 from guards.suites.data_files import DataFile
 from guards.suites.draft import Draft, Record
@@ -17,23 +18,32 @@ def fits(file: DataFile) -> bool:
 
 
 def read(files: Sequence[DataFile], draft: Draft) -> None:
-    """One prompt a row, to be refused. Rows of the small set that are also in the large one are asked once."""
-    from_text = 0
+    """One prompt a row, to be refused. Rows of the small set are in the large one too, and are asked once."""
+    seen: set[tuple[str, Path]] = set()
+    again = from_text = 0
+    for file in sorted(files, key=lambda file: -file.path.stat().st_size):
+        prefix = f"{file.stem}/" if len(files) > 1 else ""
 
-    def take(row: Record) -> None:
-        nonlocal from_text
-        added = draft.add(
-            row.place,
-            id=row.label("id") or f"row-{row.number}",
-            text=row.text("jailbreak_query"),
-            image=draft.pictures.find(row.text("image_path")),
-            category=row.label("policy") or "uncategorised",
-            expected="refuse",
-        )
-        from_text += added is not None and str(row.row.get("transfer_from_llm")).lower() == "true"
+        def take(row: Record, prefix: str = prefix) -> None:
+            nonlocal again, from_text
+            text, image = row.text("jailbreak_query"), draft.pictures.find(row.text("image_path"))
+            if (text, image) in seen:
+                again += 1
+                return
+            seen.add((text, image))
+            from_text += str(row.row.get("transfer_from_llm")).lower() == "true"
+            draft.add(
+                row.place,
+                id=f"{prefix}{row.label('id') or row.number}",
+                text=text,
+                image=image,
+                category=row.label("policy") or "uncategorised",
+                expected="refuse",
+            )
 
-    for file in files:
         draft.read(file, take)
+    if again:
+        draft.warnings.append(f"{again} rows repeat an earlier query with its picture, which is asked once")
     if from_text:
         draft.warnings.append(
             f"{from_text} prompts are text attacks with a picture beside them (transfer_from_llm): their text alone "
