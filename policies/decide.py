@@ -116,8 +116,11 @@ def _rises(results: Sequence[Result], policy: Policy) -> list[Reason]:
         if not rises and must_clear:
             text = f"{measure} was not measured, so nothing was shown"
             reasons.append(Reason(rule=measure, verdict="inconclusive", text=text))
-        guilty = _guilty(findings, measure, rule.alpha)
-        watched = any(not alarm.labels for alarm in _alarms(findings, measure))
+        watched = [alarm.value for alarm in _alarms(findings, measure) if not alarm.labels]
+        averaged = max(watched, default=0.0)
+        levels = [f.value for f in findings if f.measure == f"{measure}_alarm_level"]
+        threshold = 1 / min(levels, default=rule.alpha)
+        guilty = _guilty(_alarms(findings, measure), threshold) if averaged >= threshold else set()
         for rise in rises:
             clears = [f for f in findings if f.measure == f"{measure}_clear_e_value" and _within(f, rise)]
             clear = min((finding.value for finding in clears), default=0.0)
@@ -126,24 +129,21 @@ def _rises(results: Sequence[Result], policy: Policy) -> list[Reason]:
                 verdict = "unsafe"
             elif clear >= 1 / rule.beta and watched:
                 verdict = "clean"
-            alarm = max((f.value for f in _alarms(findings, measure) if _within(f, rise)), default=0.0)
-            text = _rise_text(rise, measure, alarm, clear) + _unscored_text(findings, rise)
+            evidence = (
+                f"alarm {averaged:.3g} of {threshold:.3g} over all modalities, clear {clear:.3g} of {1 / rule.beta:.3g}"
+            )
+            text = _rise_text(rise, measure, evidence) + _unscored_text(findings, rise)
             reasons.append(Reason(rule=measure, verdict=verdict, text=text))
     return reasons
 
 
-def _guilty(findings: Sequence[Finding], measure: str, alpha: float) -> set[str | None]:
-    """The modalities that an alarm speaks of; none where it did not ring.
+def _guilty(alarms: Sequence[Finding], threshold: float) -> set[str | None]:
+    """The modalities that an alarm speaks of that rang.
 
     It rings by the e-values of all modalities, averaged, so that alpha bounds them together. It speaks of those whose
     own e-value reaches the threshold, and of the largest, which did most to ring it.
     """
-    averaged = max((f.value for f in _alarms(findings, measure) if not f.labels), default=0.0)
-    levels = [f.value for f in findings if f.measure == f"{measure}_alarm_level"]
-    threshold = 1 / min(levels, default=alpha)
-    if averaged < threshold:
-        return set()
-    own = [finding for finding in _alarms(findings, measure) if finding.labels]
+    own = [finding for finding in alarms if finding.labels]
     most = max((finding.value for finding in own), default=0.0)
     return {f.labels.get("modality") for f in own if f.value >= min(threshold, most)}
 
@@ -221,12 +221,12 @@ def _within(finding: Finding, rise: Finding) -> bool:
     return finding.labels.get("modality") == rise.labels.get("modality")
 
 
-def _rise_text(rise: Finding, measure: str, alarm: float, clear: float) -> str:
+def _rise_text(rise: Finding, measure: str, evidence: str) -> str:
     low = "?" if rise.low is None else f"{100 * rise.low:+.1f}"
     high = "?" if rise.high is None else f"{100 * rise.high:+.1f}"
     return (
         f"{measure}{_of(rise)} {100 * rise.value:+.1f} points over the base (95 % {low} to {high}, n={rise.n}; "
-        f"e-values: alarm {alarm:.3g}, clear {clear:.3g})"
+        f"e-values: {evidence})"
     )
 
 

@@ -48,7 +48,7 @@ def rise_plot(examination: Examination, rule: RiseRule | None = None) -> Plot | 
 
 
 def forest_rows(examination: Examination) -> list[Row]:
-    """All prompts first, then with and without a trigger, then the categories, the worst first."""
+    """All prompts first, then with and without a trigger, then variants, then the categories, the worst first."""
     whole = Row("all prompts", _by_modality(reading.findings(examination, "misalignment_rise")))
     triggers = [
         Row(
@@ -57,11 +57,18 @@ def forest_rows(examination: Examination) -> list[Row]:
         )
         for name in ("with", "without")
     ]
+    variants = dict.fromkeys(
+        found.labels.get("variant", "?") for found in reading.findings(examination, "misalignment_rise_by_variant")
+    )
+    forms = [
+        Row(name, _by_modality(reading.findings(examination, "misalignment_rise_by_variant", variant=name)))
+        for name in variants
+    ]
     parts = [
         Row(name, _by_modality(reading.findings(examination, "misalignment_rise_by_category", category=name)))
         for name in reading.categories(examination)
     ]
-    return [whole, *(row for row in triggers if row.rises), *parts]
+    return [whole, *(row for row in triggers if row.rises), *forms, *parts]
 
 
 def rise_figure(rows: Sequence[Row], names: Sequence[str], rule: RiseRule | None) -> Figure:
