@@ -14,6 +14,8 @@ from guards.judges.replies import Unscored
 _TOO_LONG = re.compile(r"context_length_exceeded|context length|context window|max_model_len|too many tokens", re.I)
 _FILTERED = re.compile(r"content_filter|content_policy|content management policy", re.I)
 _RETRIED = {408, 409, 425, 429}
+_AWAY = {502, 503, 504}
+"""What stands before a server says while the server is away."""
 _NEXT_STEP = {
     400: "; check model, and that the server supports this scoring",
     404: "; base_url must end in /v1, and the model must be one that it serves",
@@ -25,9 +27,12 @@ _NEXT_STEP = {
 class Failed(Exception):
     """One attempt gave no reply; another may. The message names the cause."""
 
-    def __init__(self, cause: str, retry_after: float | None = None) -> None:
+    def __init__(self, cause: str, retry_after: float | None = None, *, away: bool = False) -> None:
         super().__init__(cause)
         self.retry_after = retry_after
+        """Seconds after which the server wants to be asked again, where it says so."""
+        self.away = away
+        """Whether there was nobody to reply, rather than a reply that failed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,7 +64,7 @@ def read_answer(status: int, headers: Mapping[str, str], raw: bytes, retry_after
         return _read_completion(raw)
     detail = _detail(raw)
     if status in _RETRIED or status >= 500:
-        raise Failed(f"answered {status}{detail}", retry_after)
+        raise Failed(f"answered {status}{detail}", retry_after, away=status in _AWAY)
     if 300 <= status < 400:
         target = headers.get("location", "another address")[:200]
         raise Permanent(f"answered {status}, a redirect to {target!r}, which is not followed; give the final base_url")

@@ -1,7 +1,8 @@
 """One OpenAI-compatible endpoint, asked patiently and within bounds.
 
-``ask_all`` puts many requests at once, a bounded number at a time. Every request is tried a bounded number of
-times; a failure of the endpoint ends all of them, and so does Ctrl-C, without leaving a thread behind.
+``ask_all`` puts many requests at once, a bounded number at a time. Every request is tried within the bounds of
+:mod:`guards.judges.patience`; a failure of the endpoint ends all of them, and so does Ctrl-C, without leaving a thread
+behind.
 """
 
 from __future__ import annotations
@@ -10,30 +11,22 @@ import email.utils
 import functools
 import os
 import ssl
+import threading
 import time
 from collections.abc import Callable, Sequence
 from typing import Any, TypeAlias
 from urllib.parse import urlsplit
 
 import httpx
-from tenacity import (
-    RetryCallState,
-    Retrying,
-    retry_if_exception_type,
-    stop_after_attempt,
-    wait_exponential,
-    wait_random,
-)
 
 from adapters.abort import Abort, all_at_once
 from guards.errors import JudgeUnreachable, Permanent
 from guards.judges.completion import Completion, Failed, read_answer
+from guards.judges.patience import Tries
 from guards.judges.usage import Usage
 
 MAX_REPLY_BYTES = 2**20
 """1 MiB; a judgement is under a kilobyte, twenty log-probabilities are a few."""
-MAX_WAIT_SECONDS = 30.0
-"""Longest pause between two attempts, whatever Retry-After asks for: a judge must not park a review for hours."""
 CONNECT_SECONDS = 10.0
 """Longest wait for a connection, where the reply's own timeout is not shorter."""
 
@@ -50,9 +43,13 @@ class Endpoint:
         api_key_env: str | None,
         timeout_seconds: float,
         attempts: int,
+        patience_seconds: float,
         concurrency: int,
+        usage: Usage | None = None,
+        tell: Callable[[str], None] = lambda _: None,
         transport: httpx.BaseTransport | None = None,
         sleep: Callable[[float], None] | None = None,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         """Remember where and how to ask; nothing is sent yet.
 
@@ -64,14 +61,19 @@ class Endpoint:
         if parts.scheme not in ("http", "https") or not parts.hostname:
             raise Permanent(f"judge: base_url {base_url!r} is no http address; give it up to and including /v1")
         self.shown = f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path}"
-        self.usage = Usage()
+        self.usage = Usage() if usage is None else usage
         self._api_key_env = api_key_env
         self._secret = _secret(api_key_env, self.shown)
         self._timeout = timeout_seconds
         self._attempts = attempts
+        self._patience = patience_seconds
         self._concurrency = concurrency
+        self._tell = tell
         self._transport = transport
         self._sleep = sleep
+        self._clock = clock
+        self._away = False
+        self._turn = threading.Lock()
         # Certificates take a tenth of a second to load; plain http gets a context that trusts nobody.
         self._tls = httpx.create_ssl_context() if parts.scheme == "https" else ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
         # A proxy from the environment is for the world outside; this machine is reached directly.
@@ -84,8 +86,9 @@ class Endpoint:
             bodies: each makes one request's body, when its turn comes: bodies with pictures are large.
 
         Raises:
-            JudgeUnreachable: one request failed on every attempt; the others were given up.
+            JudgeUnreachable: one request was given up, and the others with it.
             Permanent: the endpoint refuses what it is asked for.
+            BudgetSpent: the review may ask no more; what was under way is lost.
         """
         with self._client() as client:
             work = [functools.partial(self._ask, client, body) for body in bodies]
@@ -106,24 +109,39 @@ class Endpoint:
 
     def _ask(self, client: httpx.Client, make_body: Callable[[], Body], abort: Abort) -> Completion:
         body = make_body()
-        patiently = Retrying(
-            stop=stop_after_attempt(self._attempts),
-            wait=_pause,
-            retry=retry_if_exception_type(Failed),
-            sleep=lambda seconds: abort.sleep(seconds, self._sleep),
-            reraise=True,
-        )
-        try:
-            return patiently(self._ask_once, client, body, abort)
-        except Failed as failure:
-            tries = "1 attempt" if self._attempts == 1 else f"{self._attempts} attempts"
-            raise JudgeUnreachable(
-                f"judge {self.shown}: {self._hushed(str(failure))} ({tries}); start it or correct base_url"
-            ) from failure
+        tries = Tries(self._attempts, self._patience, self._clock)
+        while True:
+            try:
+                return self._ask_once(client, body, abort)
+            except Failed as failure:
+                self._note(failure)
+                pause = tries.pause_after(failure)
+                if pause is None:
+                    raise self._unreachable(failure, tries.made) from failure
+                abort.sleep(pause, self._sleep)
+
+    def _unreachable(self, failure: Failed, made: int) -> JudgeUnreachable:
+        tries = "1 attempt" if made == 1 else f"{made} attempts"
+        waited = f" in {self._patience:g} s" if failure.away and self._patience else ""
+        cause = self._hushed(str(failure))
+        return JudgeUnreachable(f"judge {self.shown}: {cause} ({tries}{waited}); start it or correct base_url")
+
+    def _note(self, failure: Failed | None) -> None:
+        """Tell once that the judge is away, and once that it is back, however many requests wait for it."""
+        away = failure is not None and failure.away
+        with self._turn:
+            changed, self._away = self._away != away, away
+        if changed and self._patience and failure is not None and away:
+            self._tell(
+                f"the judge {self.shown} is not reachable ({self._hushed(str(failure))}); "
+                f"waiting up to {self._patience:g} s for it"
+            )
+        elif changed and self._patience:
+            self._tell(f"the judge {self.shown} is reachable again")
 
     def _ask_once(self, client: httpx.Client, body: Body, abort: Abort) -> Completion:
         abort.check()
-        self.usage.add(requests=1)
+        self.usage.begin(1)
         try:
             status, headers, raw = self._exchange(client, body, abort)
             completion = read_answer(status, headers, raw, retry_after=_retry_after(headers))
@@ -133,6 +151,7 @@ class Endpoint:
                 hint = self._key_hint() if status in (401, 403) else ""
                 raise Permanent(f"judge {self.shown}: {self._hushed(str(failure))}{hint}") from None
             raise
+        self._note(None)
         self.usage.add(prompt_tokens=completion.prompt_tokens, completion_tokens=completion.completion_tokens)
         return completion
 
@@ -152,12 +171,15 @@ class Endpoint:
                         raise Failed(f"no whole reply within {self._timeout:g} s")
                 return response.status_code, response.headers, bytes(raw)
         except httpx.TimeoutException as error:
-            raise Failed(f"no reply within {self._timeout:g} s") from error
+            # A connection that does not come about is no server; a reply that does not is a slow one.
+            away = isinstance(error, httpx.ConnectTimeout)
+            raise Failed(f"no {'connection' if away else 'reply'} within {self._timeout:g} s", away=away) from error
         except httpx.InvalidURL as error:
             raise Permanent(f"base_url cannot be used: {error}") from error
         except httpx.HTTPError as error:
             abort.check()
-            raise Failed(" ".join(str(error).split()) or type(error).__name__) from error
+            away = isinstance(error, httpx.NetworkError | httpx.RemoteProtocolError | httpx.ProxyError)
+            raise Failed(" ".join(str(error).split()) or type(error).__name__, away=away) from error
 
     def _key_hint(self) -> str:
         if self._api_key_env is None:
@@ -167,16 +189,6 @@ class Endpoint:
     def _hushed(self, text: str) -> str:
         """A server's words without the secret, should it repeat it."""
         return text.replace(self._secret, "…") if self._secret else text
-
-
-_backoff = wait_exponential(multiplier=0.5, max=MAX_WAIT_SECONDS) + wait_random(0, 0.5)
-
-
-def _pause(state: RetryCallState) -> float:
-    """Seconds before the next attempt: what the server asked for, or twice as long as before, with jitter."""
-    failure = state.outcome.exception() if state.outcome else None
-    asked = failure.retry_after if isinstance(failure, Failed) else None
-    return min(MAX_WAIT_SECONDS, asked if asked is not None else _backoff(state))
 
 
 def _retry_after(headers: httpx.Headers) -> float | None:

@@ -6,6 +6,7 @@ import functools
 import hashlib
 import json
 import math
+import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -48,11 +49,15 @@ class OpenAICompatibleJudge:
         api_key_env: str | None = None,
         timeout_seconds: float = 60,
         attempts: int = 4,
+        patience_seconds: float = 120,
         concurrency: int = 8,
         send_images: bool = True,
         prompt: JudgePrompt | None = None,
+        usage: Usage | None = None,
+        tell: Callable[[str], None] = lambda _: None,
         transport: httpx.BaseTransport | None = None,
         sleep: Callable[[float], None] | None = None,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         """Remember whom to ask; nothing is sent yet.
 
@@ -63,12 +68,16 @@ class OpenAICompatibleJudge:
                 whose only token is weighted by its log-probabilities; needs a tokenizer with whole numbers.
             api_key_env: environment variable that holds the bearer token; the token itself is never configured.
             timeout_seconds: for one whole reply.
-            attempts: tries for one reply.
+            attempts: tries for one reply, while the server is there.
+            patience_seconds: how long a server that is away is waited for; see :mod:`guards.judges.patience`.
             concurrency: replies asked for at once.
             send_images: show pictures; otherwise the prompt says that there is one which is not shown.
             prompt: the judge's instructions.
+            usage: counts what it costs; one of its own when not given.
+            tell: told in a line when the server goes away and when it is back.
             transport: httpx's way to the server, for tests.
             sleep: how to pause between attempts, seconds, for tests.
+            clock: gives seconds, for tests.
 
         Raises:
             Permanent: the URL is none, or ``api_key_env`` names a variable that is not set.
@@ -83,9 +92,13 @@ class OpenAICompatibleJudge:
             api_key_env=api_key_env,
             timeout_seconds=timeout_seconds,
             attempts=attempts,
+            patience_seconds=patience_seconds,
             concurrency=concurrency,
+            usage=usage,
+            tell=tell,
             transport=transport,
             sleep=sleep,
+            clock=clock,
         )
 
     @property
@@ -117,8 +130,9 @@ class OpenAICompatibleJudge:
         """Judge every transcript, in order.
 
         Raises:
-            JudgeUnreachable: no reply after bounded retries.
+            JudgeUnreachable: no reply after bounded retries and patience.
             Permanent: the server refuses the configuration, or a picture cannot be read.
+            BudgetSpent: the review may ask no more.
         """
         judged = self._by_json(transcripts) if self.scoring == "json" else self._by_probabilities(transcripts)
         return [finish(transcript, judgement) for transcript, judgement in zip(transcripts, judged, strict=True)]

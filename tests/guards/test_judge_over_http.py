@@ -27,7 +27,7 @@ def transcript(answer: str = "Rest well, and ask a doctor.", image: Path | None 
 
 
 def judge_at(server: JudgeServer, **options: object) -> OpenAICompatibleJudge:
-    options = {"sleep": lambda _: None, "timeout_seconds": 5, **options}
+    options = {"sleep": lambda _: None, "timeout_seconds": 5, "patience_seconds": 0, **options}
     return OpenAICompatibleJudge(server.url, "some-judge", **options)
 
 
@@ -190,7 +190,12 @@ def test_no_server_can_ask_for_an_endless_pause() -> None:
     pauses: list[float] = []
     replies = iter([httpx.Response(503, headers={"Retry-After": "999999"}), httpx.Response(503)])
     judge = OpenAICompatibleJudge(
-        "http://judge/v1", "m", attempts=2, sleep=pauses.append, transport=httpx.MockTransport(lambda _: next(replies))
+        "http://judge/v1",
+        "m",
+        attempts=2,
+        patience_seconds=0,
+        sleep=pauses.append,
+        transport=httpx.MockTransport(lambda _: next(replies)),
     )
     with pytest.raises(JudgeUnreachable):
         judge.grade([transcript()])
@@ -223,7 +228,7 @@ def test_a_judge_that_is_down_is_named_with_the_cause() -> None:
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         url = f"http://127.0.0.1:{taken.getsockname()[1]}/v1"
-        judge = OpenAICompatibleJudge(url, "m", attempts=2, sleep=lambda _: None)
+        judge = OpenAICompatibleJudge(url, "m", attempts=2, patience_seconds=0, sleep=lambda _: None)
         with pytest.raises(JudgeUnreachable, match=r"refused.*2 attempts") as failure:
             judge.grade([transcript()])
     assert url in str(failure.value)
