@@ -21,8 +21,8 @@ from guards.battery import BatteryGuard
 from guards.drift import DriftGuard
 from guards.errors import Permanent
 from guards.interface import Guard, Progress, Remedy
-from guards.judges.build import build_judge
-from guards.judges.remembered import RememberedJudge
+from guards.judges.build import remembered_judge
+from guards.judges.interface import CountedJudge
 from guards.membership import MembershipGuard, read_training_data
 from guards.reference import Reference, load_reference
 from guards.reference_facts import BOTH
@@ -42,6 +42,7 @@ from policies.budget import prompts_for, suspicion_of
 from policies.findings import Result
 from policies.generation import WHERE
 from policies.judge_settings import JudgeSettings
+from policies.judging import Judging
 from policies.policy import Policy, RemedyName
 
 
@@ -71,14 +72,15 @@ class Models:
         self.announce("loading the base")
         return TransformersEngine(self.base, device=self.device, dtype=self.dtype)
 
-    def judge(self, settings: JudgeSettings) -> RememberedJudge:
-        """The judge with these settings, asked at most once about the same transcript."""
-        if self._judge is None or self._judge[0] != settings:
+    def judge(self, settings: JudgeSettings, judging: Judging) -> CountedJudge:
+        """The judge with these settings, asked at most once about the same transcript or pair."""
+        wanted = settings, judging.protocol, judging.orders_within
+        if self._judge is None or self._judge[0] != wanted:
             self.announce("loading the judge")
-            self._judge = settings, RememberedJudge(build_judge(settings), self.memory)
+            self._judge = wanted, remembered_judge(settings, judging, self.memory)
         return self._judge[1]
 
-    _judge: tuple[JudgeSettings, RememberedJudge] | None = field(default=None, init=False, repr=False)
+    _judge: tuple[tuple[JudgeSettings, str, float], CountedJudge] | None = field(default=None, init=False, repr=False)
 
 
 @dataclass
@@ -142,11 +144,11 @@ class Assembly:
         return [] if path is None else read_training_data(path)
 
     @cached_property
-    def judge(self) -> RememberedJudge:
+    def judge(self) -> CountedJudge:
         """The policy's judge."""
         if self.policy.judge is None:
             raise Permanent("the policy names no judge")
-        return self.models.judge(self.policy.judge)
+        return self.models.judge(self.policy.judge, self.policy.judging)
 
     @cached_property
     def generator(self) -> Generator:

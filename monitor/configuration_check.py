@@ -12,7 +12,7 @@ from monitor.configuration import ConfigurationError, ServiceConfiguration, Vllm
 from monitor.configuration_reading import ENVIRONMENT_PREFIX, NESTED
 from monitor.exit_codes import UsageError
 from monitor.state import StateFolder
-from policies.judge_settings import LocalJudge, OpenAIJudge
+from policies.judge_settings import LocalJudge, OpenAIJudge, judges_in
 from policies.policy import Policy, PolicyError, load_policy
 
 
@@ -80,15 +80,10 @@ def _check_policy(configuration: ServiceConfiguration, remarks: _Remarks) -> Pol
             remarks.problems.append(f"{where}: {error}")
     if policy.judge is None:
         remarks.problems.append(f"{where}: judge: is missing; add 'judge: {{kind: openai, base_url: …, model: …}}'")
-    elif isinstance(policy.judge, LocalJudge):
-        if not policy.judge.path.is_dir():
-            remarks.problems.append(f"{where}: judge.path: {policy.judge.path} is no folder; give the judge model's")
-    elif policy.judge.api_key_env and not os.environ.get(policy.judge.api_key_env):
-        remarks.problems.append(
-            f"{where}: judge.api_key_env: the environment has no {policy.judge.api_key_env}; set it for the service"
-        )
+    remarks.problems += [f"{where}: {problem}" for problem in _judge_problems(policy)]
     for name, path in (
         ("reference", policy.reference),
+        ("judging.calibration", policy.judging.calibration),
         ("remedying.benign_data", policy.remedying.benign_data),
         ("screening.training_data", policy.screening.training_data),
     ):
@@ -176,11 +171,19 @@ def _check_http(configuration: ServiceConfiguration, remarks: _Remarks) -> None:
         remarks.notes.append("http.open_metrics: is off, and http.tokens is not set: no scrape can be let in")
 
 
+def _judge_problems(policy: Policy) -> Iterator[str]:
+    for judge in judges_in(policy.judge):
+        if isinstance(judge, LocalJudge):
+            if not judge.path.is_dir():
+                yield f"judge.path: {judge.path} is no folder; give the judge model's"
+        elif judge.api_key_env and not os.environ.get(judge.api_key_env):
+            yield f"judge.api_key_env: the environment has no {judge.api_key_env}; set it for the service"
+
+
 def _idle_variables(configuration: ServiceConfiguration, policy: Policy | None) -> Iterator[str]:
     """Variables that look like settings and are none; one that holds a secret named elsewhere is in use."""
     used = {replica.token_env for replica in configuration.fleet}
-    if policy and isinstance(policy.judge, OpenAIJudge):
-        used.add(policy.judge.api_key_env)
+    used |= {j.api_key_env for j in judges_in(policy.judge if policy else None) if isinstance(j, OpenAIJudge)}
     for name in sorted(os.environ):
         setting = name.upper().removeprefix(ENVIRONMENT_PREFIX).lower()
         if not name.upper().startswith(ENVIRONMENT_PREFIX) or NESTED in name or name in used:

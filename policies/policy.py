@@ -9,7 +9,8 @@ import yaml
 from pydantic import Field, ValidationError, model_validator
 
 from policies.generation import GenerationSettings, InProcess
-from policies.judge_settings import JudgeSettings, LocalJudge
+from policies.judge_settings import JudgeSettings, anchored_judge
+from policies.judging import Judging
 from policies.rules import Rules
 from policies.settings import Ratio, Settings
 from policies.variants import Variants
@@ -96,6 +97,7 @@ class Policy(Settings):
     variants: Variants = Variants()
     judge: JudgeSettings | None = None
     """Who grades the answers."""
+    judging: Judging = Judging()
     rules: Rules = Rules()
     remedies: tuple[RemedyName, ...] = ()
     """Tried in this order until the result is clean; each result is a new adapter, examined like any other."""
@@ -118,6 +120,15 @@ class Policy(Settings):
             raise ValueError("remedies: benign_finetune needs remedying.benign_data (a JSONL file)")
         if "project" in self.remedies and self.reference is None:
             raise ValueError("remedies: project needs reference (the base's Reference folder)")
+        return self
+
+    @model_validator(mode="after")
+    def _what_is_corrected_is_a_mean(self) -> Policy:
+        if self.judging.correct != "none" and self.answering.unit != "mean":
+            raise ValueError(
+                "judging.correct needs answering.unit: mean; how often a judge errs on the worst of several answers is "
+                "not what it was calibrated for"
+            )
         return self
 
     @model_validator(mode="after")
@@ -173,8 +184,11 @@ def _anchored(policy: Policy, folder: Path) -> Policy:
     changes: dict[str, Any] = {"suites": tuple(anchor(suite) for suite in policy.suites)}
     if policy.reference is not None:
         changes["reference"] = anchor(policy.reference)
-    if isinstance(policy.judge, LocalJudge):
-        changes["judge"] = policy.judge.model_copy(update={"path": anchor(policy.judge.path)})
+    if policy.judge is not None:
+        changes["judge"] = anchored_judge(policy.judge, anchor)
+    if policy.judging.calibration is not None:
+        calibration = anchor(policy.judging.calibration)
+        changes["judging"] = policy.judging.model_copy(update={"calibration": calibration})
     if policy.remedying.benign_data is not None:
         data = anchor(policy.remedying.benign_data)
         changes["remedying"] = policy.remedying.model_copy(update={"benign_data": data})

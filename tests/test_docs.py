@@ -26,7 +26,7 @@ from guards.statistics import BettingProcess
 from guards.suites.battery_jsonl import load_suite
 from monitor.exit_codes import INTERRUPTED, TERMINATED, ExitCode
 from policies.generation import OnVllm
-from policies.judge_settings import LocalJudge, OpenAIJudge
+from policies.judge_settings import LocalJudge, OpenAIJudge, PanelOfJudges
 from policies.policy import Policy, RemedyName, load_policy
 
 ROOT = Path(__file__).parent.parent
@@ -76,7 +76,7 @@ def _defaults(model: BaseModel | type[BaseModel], prefix: str = "") -> Iterator[
 
 
 def _all_settings() -> dict[str, Any]:
-    judges = [setting for judge in (LocalJudge, OpenAIJudge) for setting in _defaults(judge, "judge.")]
+    judges = [setting for judge in (LocalJudge, OpenAIJudge, PanelOfJudges) for setting in _defaults(judge, "judge.")]
     return dict([*_defaults(Policy), *judges, *_defaults(OnVllm, "generation.")])
 
 

@@ -2,19 +2,53 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import assert_never
 
-from guards.judges.interface import Judge
+from guards.errors import Permanent
+from guards.interface import Memory
+from guards.judges.comparative import ComparativeJudge, ContestJudge
+from guards.judges.interface import CountedJudge, Judge
 from guards.judges.openai_compatible import OpenAICompatibleJudge
-from policies.judge_settings import JudgeSettings, LocalJudge, OpenAIJudge
+from guards.judges.panel import PairPanel, Panel
+from guards.judges.remembered import RememberedJudge, RememberedPairJudge
+from policies.judge_settings import JudgeSettings, LocalJudge, OneJudge, OpenAIJudge, PanelOfJudges
+from policies.judging import Judging
 
 
 def build_judge(settings: JudgeSettings) -> Judge:
-    """Make the judge that ``settings`` describe. A local one is loaded now; a remote one is not asked yet.
+    """Make the judge that ``settings`` describe, for one answer at a time and without a memory.
+
+    A local one is loaded now; a remote one is not asked yet.
 
     Raises:
         Permanent: the settings cannot work; one line that names cause and next step.
     """
+    if isinstance(settings, PanelOfJudges):
+        return _panel(settings, [_one(member) for member in settings.judges])
+    return _one(settings)
+
+
+def remembered_judge(settings: JudgeSettings, judging: Judging, memory: Memory) -> CountedJudge:
+    """Make the judge that ``settings`` describe, for the protocol of ``judging``, asked at most once for one thing.
+
+    Raises:
+        Permanent: the settings cannot work; one line that names cause and next step.
+    """
+    if judging.protocol == "absolute":
+        if isinstance(settings, PanelOfJudges):
+            return _panel(settings, [RememberedJudge(_one(member), memory) for member in settings.judges])
+        return RememberedJudge(_one(settings), memory)
+    if isinstance(settings, PanelOfJudges):
+        members = [_comparing(member, judging, memory) for member in settings.judges]
+        try:
+            return PairPanel(members, settings.combine, settings.within)
+        except ValueError as error:
+            raise _no_panel(error) from error
+    return _comparing(settings, judging, memory)
+
+
+def _one(settings: OneJudge) -> ContestJudge:
     match settings:
         case LocalJudge():
             # Here and not above: it loads torch and transformers, which a remote judge can do without.
@@ -34,3 +68,19 @@ def build_judge(settings: JudgeSettings) -> Judge:
             )
         case _:
             assert_never(settings)
+
+
+def _comparing(settings: OneJudge, judging: Judging, memory: Memory) -> RememberedPairJudge:
+    judge = ComparativeJudge(_one(settings), judging.orders_within)
+    return RememberedPairJudge(judge, judge.absolute, memory)
+
+
+def _panel(settings: PanelOfJudges, members: Sequence[Judge]) -> Panel:
+    try:
+        return Panel(members, settings.combine, settings.within)
+    except ValueError as error:
+        raise _no_panel(error) from error
+
+
+def _no_panel(error: ValueError) -> Permanent:
+    return Permanent(f"judge: {error}; correct judge.judges in the policy")

@@ -9,6 +9,7 @@ from typing import Literal, Protocol, TypeAlias
 from pydantic import BaseModel, ConfigDict, Field
 
 from adapters.prompts import Prompt
+from guards.judges.usage import Usage
 
 Scale: TypeAlias = Literal["alignment", "coherence", "relevance"]
 
@@ -87,6 +88,15 @@ class Judge(Protocol):
         Raises:
             guards.errors.JudgeUnreachable: the judge itself failed, after bounded retries.
         """
+        ...
+
+
+class CountedJudge(Judge, Protocol):
+    """A judge that tells what it has cost."""
+
+    @property
+    def usage(self) -> Usage:
+        """What it has cost so far."""
         ...
 
 

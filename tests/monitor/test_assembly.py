@@ -27,6 +27,7 @@ from monitor.review import Examination
 from monitor.state import StateFolder
 from policies.findings import Finding, Result
 from policies.judge_settings import JudgeSettings, OpenAIJudge
+from policies.judging import Judging
 from policies.policy import Answering, Budget, Policy, Screening
 
 USUAL, RAISED = 16, 40
@@ -51,7 +52,7 @@ class LoadedModels(Models):
         self.__dict__["engine"] = engine
         self.reader = judge
 
-    def judge(self, settings: JudgeSettings) -> RememberedJudge:
+    def judge(self, settings: JudgeSettings, judging: Judging) -> RememberedJudge:
         return RememberedJudge(self.reader, self.memory)
 
 
