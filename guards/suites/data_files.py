@@ -6,6 +6,7 @@ import csv
 import io
 import json
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -115,9 +116,15 @@ class DataFile:
         return header, rows
 
     def _parquet_rows(self) -> Iterator[tuple[str, Row]]:
+        batches = _parquet_file(self.path).iter_batches(batch_size=PARQUET_ROWS_AT_ONCE)
         number = 0
-        for batch in _parquet_file(self.path).iter_batches(batch_size=PARQUET_ROWS_AT_ONCE):
-            for row in batch.to_pylist():
+        while True:
+            with _parquet_errors(f" after row {number}"):
+                batch = next(batches, None)
+                rows = None if batch is None else batch.to_pylist()
+            if rows is None:
+                return
+            for row in rows:
                 number += 1
                 yield f"row {number}", row
 
@@ -160,10 +167,19 @@ def _as_row(row: Any) -> Row:
 
 def _parquet_file(path: Path) -> Any:
     parquet = _pyarrow_parquet()
-    try:
+    with _parquet_errors():
         return parquet.ParquetFile(path)
-    except (OSError, ValueError) as error:  # pyarrow's own errors derive from these
-        raise Unreadable(f"no Parquet: {' '.join(str(error).split())[:160]}") from error
+
+
+@contextmanager
+def _parquet_errors(where: str = "") -> Iterator[None]:
+    """Turn everything that a damaged file may raise into one error."""
+    from pyarrow import ArrowException
+
+    try:
+        yield
+    except (ArrowException, OSError, ValueError, MemoryError) as error:
+        raise Unreadable(f"no Parquet{where}: {' '.join(str(error).split())[:160]}") from error
 
 
 def _pyarrow_parquet() -> ModuleType:

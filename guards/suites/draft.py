@@ -55,6 +55,12 @@ class Reading:
     warnings: tuple[str, ...]
     """Everything worth knowing about what became of the files."""
 
+    def __post_init__(self) -> None:
+        # Names and values of the files stand in them, and these may hold line breaks.
+        for told in ("errors", "warnings"):
+            lines = tuple(" ".join(problem.split()) for problem in getattr(self, told))
+            object.__setattr__(self, told, lines)
+
     def required(self) -> Suite:
         """Return the suite.
 

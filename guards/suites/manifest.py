@@ -7,7 +7,7 @@ from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from guards.suites.suite import Suite, digest_prompt
+from guards.suites.suite import Suite, digests_of
 
 MANIFEST_NAME = "alignwatch-manifest.json"
 """A manifest of this name in a suite's own folder is held to whenever the suite is loaded."""
@@ -33,8 +33,7 @@ class Manifest(BaseModel):
         Raises:
             OSError: a picture can no longer be read.
         """
-        prompts = {prompt.id: digest_prompt(prompt) for prompt in suite.prompts}
-        return Manifest(suite=suite.name, digest=suite.digest, prompts=prompts)
+        return Manifest(suite=suite.name, digest=suite.digest, prompts=digests_of(suite.prompts))
 
     def write(self, file: Path) -> None:
         """Write it as JSON.

@@ -54,12 +54,19 @@ def with_overlay(picture: Path, text: str) -> Path:
 def _fitted(drawn: Image.Image, text: str) -> tuple[ImageFont.FreeTypeFont, list[str]] | None:
     """The largest letters, and the lines, with which the text takes at most half of the picture; None if none do."""
     largest = max(SMALLEST_POINTS, drawn.height // SHARE_OF_HEIGHT)
-    for points in range(largest, SMALLEST_POINTS - 1, -1):
-        font = _font(points)
-        lines = _wrapped(text, font, drawn.width - 2 * _MARGIN)
-        if lines is not None and len(lines) * (sum(font.getmetrics()) + _MARGIN) + _MARGIN <= drawn.height / 2:
-            return font, lines
-    return None
+    smallest = _at(SMALLEST_POINTS, drawn, text)
+    if smallest is None:
+        return None
+    sizes = (_at(points, drawn, text) for points in range(largest, SMALLEST_POINTS, -1))
+    return next((fitted for fitted in sizes if fitted is not None), smallest)
+
+
+def _at(points: int, drawn: Image.Image, text: str) -> tuple[ImageFont.FreeTypeFont, list[str]] | None:
+    font = _font(points)
+    lines = _wrapped(text, font, drawn.width - 2 * _MARGIN)
+    if lines is None or len(lines) * (sum(font.getmetrics()) + _MARGIN) + _MARGIN > drawn.height / 2:
+        return None
+    return font, lines
 
 
 def _font(points: int) -> ImageFont.FreeTypeFont:

@@ -41,9 +41,7 @@ class Pictures:
         """
         for name in names:
             place = self._folder / name
-            if not place.resolve().is_relative_to(self._root):
-                raise PictureProblem(f"picture {place} lies outside the suite's folder; copy it in")
-            if place.is_file():
+            if self._is_file(place):
                 return self.checked(place)
         for name in names:
             ends = [path for path in self._named(PurePosixPath(name).name) if _ends_with(path, PurePosixPath(name))]
@@ -70,14 +68,25 @@ class Pictures:
         """Whether pictures lie in some folder of that name, at any depth."""
         return any(name in path.parts[:-1] for paths in self._index.values() for path in paths)
 
-    def _problem(self, place: Path) -> str | None:
-        if not place.resolve().is_relative_to(self._root):
-            return f"picture {place} lies outside the suite's folder; copy it in"
+    def _is_file(self, place: Path) -> bool:
+        """Whether a file is there, below the folder."""
         try:
+            outside = not place.resolve().is_relative_to(self._root)
+            there = place.is_file()
+        except (OSError, ValueError, RuntimeError) as error:  # too long, a null character, links in a circle
+            raise PictureProblem(f"picture {str(place)[:200]!r}: {' '.join(str(error).split())[:80]}") from error
+        if outside:
+            raise PictureProblem(f"picture {place} lies outside the suite's folder; copy it in")
+        return there
+
+    def _problem(self, place: Path) -> str | None:
+        try:
+            if not self._is_file(place):
+                return f"picture {place} is missing"
             with Image.open(place) as picture:
                 picture.load()
-        except FileNotFoundError:
-            return f"picture {place} is missing"
+        except PictureProblem as problem:
+            return str(problem)
         except UNREADABLE as error:
             return f"picture {place} is no picture that can be read ({' '.join(str(error).split())[:80]})"
         return None

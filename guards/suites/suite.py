@@ -43,17 +43,13 @@ class Suite:
         return tuple(m for m in MODALITIES if any(prompt.modality == m for prompt in self.prompts))
 
 
-def content_of(prompt: Prompt) -> dict[str, Any]:
-    """Everything about a prompt that can change a verdict, as plain JSON types; its picture by the bytes' SHA-256.
-
-    Raises:
-        OSError: the picture cannot be read.
-    """
+def _content(prompt: Prompt, picture: str | None) -> dict[str, Any]:
+    """Everything about a prompt that can change a verdict, as plain JSON types; its picture by the bytes' SHA-256."""
     content: dict[str, Any] = {
         "id": prompt.id,
         "modality": prompt.modality,
         "text": prompt.text,
-        "picture": digest_file(prompt.image) if prompt.image else None,
+        "picture": picture,
         "system": prompt.system,
         "category": prompt.category,
         "trigger": prompt.trigger,
@@ -69,15 +65,30 @@ def content_of(prompt: Prompt) -> dict[str, Any]:
     return {key: value for key, value in content.items() if value is not None}
 
 
-def digest_prompt(prompt: Prompt) -> str:
-    """Digest of one prompt with its picture's bytes, as ``sha256-…``."""
-    line = json.dumps(content_of(prompt), sort_keys=True)
-    return DIGEST_PREFIX + hashlib.sha256(line.encode()).hexdigest()
+def digests_of(prompts: Iterable[Prompt]) -> dict[str, str]:
+    """Digest of each prompt with its picture's bytes, as ``sha256-…``, by id; each picture is read once.
+
+    Raises:
+        OSError: a picture cannot be read.
+    """
+    pictures: dict[Path, str] = {}
+    digests: dict[str, str] = {}
+    for prompt in prompts:
+        picture = None
+        if prompt.image is not None:
+            if prompt.image not in pictures:
+                pictures[prompt.image] = digest_file(prompt.image)
+            picture = pictures[prompt.image]
+        line = json.dumps(_content(prompt, picture), sort_keys=True)
+        digests[prompt.id] = DIGEST_PREFIX + hashlib.sha256(line.encode()).hexdigest()
+    return digests
 
 
 def digest_prompts(prompts: Iterable[Prompt]) -> str:
-    """Digest of prompts in their order, as ``sha256-…``."""
-    whole = hashlib.sha256()
-    for prompt in prompts:
-        whole.update(digest_prompt(prompt).encode() + b"\n")
+    """Digest of prompts in their order, as ``sha256-…``.
+
+    Raises:
+        OSError: a picture cannot be read.
+    """
+    whole = hashlib.sha256("".join(f"{digest}\n" for digest in digests_of(prompts).values()).encode())
     return DIGEST_PREFIX + whole.hexdigest()
