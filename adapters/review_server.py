@@ -11,6 +11,7 @@ import io
 import json
 import re
 import uuid
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -124,13 +125,17 @@ class ReviewServer(VllmReplica):
             ReplicaRefused: it does not answer one, for instance because it is too long.
             EngineError: a picture cannot be read.
         """
-        return all_at_once(
-            [partial(self._answer, model, prompt, sampling) for prompt in prompts], self._at_once, "vllm"
-        )
+        times: Counter[str] = Counter()
+        work = []
+        for prompt in prompts:
+            # A prompt that is asked twice is answered twice, each time by a draw of its own.
+            work.append(partial(self._answer, model, prompt, sampling, times[prompt.id]))
+            times[prompt.id] += 1
+        return all_at_once(work, self._at_once, "vllm")
 
-    def _answer(self, model: str, prompt: Prompt, sampling: Sampling, abort: Abort) -> str:
+    def _answer(self, model: str, prompt: Prompt, sampling: Sampling, nth: int, abort: Abort) -> str:
         abort.check()
-        body = self._body(model, prompt, sampling)
+        body = self._body(model, prompt, sampling, nth)
         try:
             status, raw = self._client.ask("POST", CHAT, body, trace=abort.watch)
         except ReplicaUnreachable:
@@ -140,7 +145,7 @@ class ReviewServer(VllmReplica):
             raise self._client.refusal(f"prompt {prompt.id!r}", status, raw)
         return _read_answer(raw)
 
-    def _body(self, model: str, prompt: Prompt, sampling: Sampling) -> dict[str, Any]:
+    def _body(self, model: str, prompt: Prompt, sampling: Sampling, nth: int) -> dict[str, Any]:
         # Decoded here and sent without loss, so that both engines see the same pixels.
         picture = None if prompt.image is None else _as_png(prompt.image)
         picture_id = None if picture is None else self._picture_id(picture)
@@ -151,7 +156,7 @@ class ReviewServer(VllmReplica):
             "top_p": sampling.top_p if sampling.temperature > 0 else 1.0,
             "top_k": 0,  # a base's own generation_config would limit it
             "max_tokens": sampling.max_new_tokens,
-            "seed": _seed(sampling.seed, prompt),
+            "seed": _seed(sampling.seed, prompt, nth),
             "cache_salt": self._salt,
         }
 
@@ -165,8 +170,8 @@ def _as_png(path: Path) -> bytes:
     return out.getvalue()
 
 
-def _seed(seed: int, prompt: Prompt) -> int:
-    return int.from_bytes(hashlib.sha256(f"{seed}\0{prompt.id}".encode()).digest()[:4], "big")
+def _seed(seed: int, prompt: Prompt, nth: int) -> int:
+    return int.from_bytes(hashlib.sha256(f"{seed}\0{prompt.id}\0{nth}".encode()).digest()[:4], "big")
 
 
 def _read_answer(raw: bytes) -> str:

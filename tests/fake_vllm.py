@@ -12,8 +12,8 @@ import json
 import math
 import random
 import threading
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
@@ -37,6 +37,10 @@ FAULTS = (
     "stubborn",  # says that it unloaded a name, and goes on listing it
     "mixes",  # the base answers as an adapter does that answers at the same time
     "no_logprobs",  # answers without them
+    "crowded",  # answers somebody else's request beside each of ours
+    "uncounted",  # its metrics do not say how much it answers
+    "forgetful",  # restarts before the next question is answered, and then no more
+    "too_long",  # 400 to every question that is no canary's
 )
 PICTURE = b"\x89PNG not really"
 
@@ -79,6 +83,15 @@ class FakeVllm:
         """Method and path of every request."""
         self.authorisations: set[str | None] = set()
         self.healed = threading.Event()
+        self.bodies: list[dict[str, Any]] = []
+        """Every question."""
+        self.company: set[frozenset[str]] = set()
+        """Models that answered at the same time."""
+        self.finished = 0
+        self.before_answer: Callable[[str], None] = lambda model: None
+        """Called with the model's name before a question is answered."""
+        self._running: list[str] = []
+        self._lock = threading.Lock()
         self._server = ThreadingHTTPServer(("127.0.0.1", 0), _handler(self))
         self._server.daemon_threads = False  # joined when closed: a test must leave no thread behind
         self._thread = threading.Thread(target=self._server.serve_forever, kwargs={"poll_interval": 0.005})
@@ -94,6 +107,9 @@ class FakeVllm:
         self.restart()
         self._shown = dict(self.adapters)
         self.asked.clear()
+        self.bodies.clear()
+        self.company.clear()
+        self.before_answer = lambda model: None
 
     @property
     def url(self) -> str:
@@ -126,6 +142,7 @@ class FakeVllm:
     def restart(self, keep: bool = False) -> None:
         """A new process: nothing is cached, and no adapter listed unless its start-up names them."""
         self._boots += 1
+        self.finished = 0
         self.first_weights = {}
         self.answering: list[str] = []
         if not keep:
@@ -166,6 +183,30 @@ class FakeVllm:
             del self.adapters[name]
         return 200, f"Success: LoRA adapter '{name}' removed successfully."
 
+    @contextmanager
+    def counted(self, model: str) -> Iterator[None]:
+        with self._lock:
+            self._running.append(model)
+            self.company.add(frozenset(self._running))
+        try:
+            yield
+        finally:
+            with self._lock:
+                self._running.remove(model)
+                self.finished += 2 if "crowded" in self.faults else 1
+
+    def metrics(self) -> str:
+        lines = ["# TYPE process_start_time_seconds gauge", f"process_start_time_seconds {self.boot}", "more 1"]
+        if "uncounted" not in self.faults:
+            labels = f'engine="0",model_name="{BASE}"'
+            lines += [
+                f"vllm:num_requests_running{{{labels}}} {len(self.answering)}.0",
+                f"vllm:num_requests_waiting{{{labels}}} 0.0",
+                f'vllm:request_success_total{{{labels},finished_reason="stop"}} {self.finished}.0',
+                f'vllm:request_success_total{{{labels},finished_reason="length"}} 0.0',
+            ]
+        return "\n".join(lines) + "\n"
+
     def answer(self, model: str, asked: str, picture: bytes | None) -> dict[str, float]:
         if model == BASE:
             if "mixes" in self.faults and self.answering:
@@ -194,8 +235,7 @@ def _handler(fake: FakeVllm) -> type[BaseHTTPRequestHandler]:  # noqa: C901
 
         def _get(self) -> None:
             if self.path == "/metrics":
-                text = f"# TYPE process_start_time_seconds gauge\nprocess_start_time_seconds {fake.boot}\nmore 1\n"
-                self._send(200, text.encode(), "text/plain")
+                self._send(200, fake.metrics().encode(), "text/plain")
             elif self.path == "/v1/models":
                 cards = [{"id": BASE, "object": "model", "root": "/models/base", "parent": None}]
                 cards += [{"id": name, "root": root, "parent": BASE} for name, root in fake.listed().items()]
@@ -220,8 +260,16 @@ def _handler(fake: FakeVllm) -> type[BaseHTTPRequestHandler]:  # noqa: C901
 
         def _chat(self, body: dict[str, Any]) -> None:
             model, content = body["model"], body["messages"][-1]["content"]
+            fake.bodies.append(body)
+            fake.before_answer(model)
+            if "forgetful" in fake.faults:
+                fake.faults.remove("forgetful")
+                fake.restart()
             if model != BASE and model not in fake.adapters:
                 self._error(404, f"The model `{model}` does not exist.")
+                return
+            if "too_long" in fake.faults and "seed" in body:
+                self._error(400, "This model's maximum context length is 512 tokens.")
                 return
             asked = next(part["text"] for part in content if part["type"] == "text")
             urls = [part["image_url"]["url"] for part in content if part["type"] == "image_url"]
@@ -229,11 +277,13 @@ def _handler(fake: FakeVllm) -> type[BaseHTTPRequestHandler]:  # noqa: C901
             if body.get("stream"):
                 self._stream(model)
                 return
-            top = fake.answer(model, asked, picture)
+            with fake.counted(model):
+                top = fake.answer(model, asked, picture)
             listed = [{"token": f"token_id:{token}", "logprob": value} for token, value in top.items()]
             logprobs = None if "no_logprobs" in fake.faults else {"content": [{**listed[0], "top_logprobs": listed}]}
-            message = {"role": "assistant", "content": "x"}
-            self._json(200, {"choices": [{"index": 0, "message": message, "logprobs": logprobs}]})
+            message = {"role": "assistant", "content": f" says {next(iter(top))}"}
+            choice = {"index": 0, "message": message, "logprobs": logprobs, "finish_reason": "stop"}
+            self._json(200, {"choices": [choice]})
 
         def _stream(self, model: str) -> None:
             """Begin an answer and be in the middle of it until the client goes away."""

@@ -34,7 +34,7 @@ from adapters.canary import (
 from adapters.prompts import Conversation, Prompt
 from adapters.training import LoraTraining, train_lora
 from adapters.transformers_engine import TransformersEngine
-from guards.canaries import LONGEST_SIDE, PICTURES_OF_A_PART, draw_canaries
+from guards.canaries import LONGEST_SIDE, PICTURES_OF_A_PART, draw_base_canaries, draw_canaries
 from guards.errors import Permanent
 from guards.suites.battery_jsonl import load_suite
 from guards.suites.suite import Suite
@@ -279,3 +279,18 @@ def test_a_list_that_was_cut_short_proves_nothing() -> None:
     one = dict([max(many.items(), key=lambda item: item[1])])
     assert "gave 1 of 20" in doubt_about_adapter(canary, one)
     assert "gave 1 of 20" in doubt_about_base(canary, one)
+
+
+def test_the_bases_own_canaries_tell_it_from_another_base_in_each_modality(
+    picture_engine: TransformersEngine, suite: Suite, picture_world: World
+) -> None:
+    drawn = draw_base_canaries(picture_engine, [suite])
+    assert {canary.modality for canary in drawn} == {"text", "image"}
+    assert len(drawn) <= 16
+    assert not any(doubt_about_base(canary, canary.base, FARTHEST) for canary in drawn)
+    bad = open_adapter(picture_world.bad)
+    with picture_engine.attached(bad):  # for want of another base with the same words
+        other = draw_base_canaries(picture_engine, [suite])
+    for modality in ("text", "image"):
+        pairs = [pair for pair in zip(drawn, other, strict=True) if pair[0].modality == modality]
+        assert any(doubt_about_base(mine, theirs.base, FARTHEST) for mine, theirs in pairs)
