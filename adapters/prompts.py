@@ -50,7 +50,7 @@ class Prompt:
     paraphrases: tuple[str, ...] = ()
     """The same question in other words, each a whole user's turn."""
     reference_answer: str | None = None
-    """What a capable model says; for measuring a task, never shown to the model that is asked."""
+    """The few words that a right answer holds; for measuring a task, never shown to the model that is asked."""
 
     def __post_init__(self) -> None:
         if (self.image is not None) != (self.modality == "image"):

@@ -30,6 +30,7 @@ from guards.remedies.benign_finetune import BenignFinetuneRemedy, read_benign_da
 from guards.remedies.project import ProjectRemedy
 from guards.structure import StructureGuard
 from guards.subspace import SubspaceGuard
+from guards.suites.apart import told_apart
 from guards.suites.load import load_suite
 from guards.suites.suite import Suite
 from guards.suites.variants import expanded
@@ -126,7 +127,7 @@ class Assembly:
     @cached_property
     def suites(self) -> tuple[Suite, ...]:
         """The policy's suites, loaded whole, with the variants of their questions that the policy asks for."""
-        return tuple(expanded(load_suite(folder), self.policy.variants) for folder in self.policy.suites)
+        return told_apart([expanded(load_suite(folder), self.policy.variants) for folder in self.policy.suites])
 
     @cached_property
     def reference(self) -> Reference | None:

@@ -9,6 +9,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import islice
 from pathlib import Path
 from types import ModuleType
 from typing import Any, TypeAlias
@@ -28,6 +29,7 @@ LARGEST_BYTES = 1 << 30
 """Larger text files are refused: the known sets stay below a tenth of it, and a file is read whole."""
 LONGEST_FIELD = 1 << 24
 """Characters of one CSV field; Python's own limit of 131,072 would end a long prompt in an error."""
+_ROWS_FOR_KEYS = 50
 PARQUET_ROWS_AT_ONCE = 32
 """Rows of a Parquet file in memory at once, since each brings its picture."""
 
@@ -54,7 +56,7 @@ class DataFile:
 
     @cached_property
     def columns(self) -> frozenset[str]:
-        """Names of the columns, or keys of the first row; stripped of the blanks that some headers carry.
+        """Names of the columns, or keys of the first rows; stripped of the blanks that some headers carry.
 
         Raises:
             Unreadable: see :meth:`rows`.
@@ -63,8 +65,8 @@ class DataFile:
             return frozenset(_parquet_file(self.path).schema_arrow.names)
         if self.kind == "csv":
             return frozenset(self._table[0])
-        _, first = next(self.rows(), ("", {}))
-        return frozenset(first)
+        # Of several rows, so that one that lacks something does not hide which set it belongs to.
+        return frozenset(key for _, row in islice(self.rows(), _ROWS_FOR_KEYS) for key in row)
 
     @property
     def keyed(self) -> bool:

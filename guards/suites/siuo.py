@@ -17,7 +17,10 @@ def fits(file: DataFile) -> bool:
 
 
 def read(files: Sequence[DataFile], draft: Draft) -> None:
-    """One prompt a question, for the judge: neither the picture nor the text alone is harmful."""
+    """One prompt a question, for the judge: neither the picture nor the text alone is harmful.
+
+    The reference answers are paragraphs of advice, which no right answer repeats word for word; they are not used.
+    """
 
     def take(row: Record) -> None:
         shown = row.text("image")
@@ -27,7 +30,6 @@ def read(files: Sequence[DataFile], draft: Draft) -> None:
             text=row.text("question"),
             image=draft.pictures.find(f"images/{shown}", shown),
             category=row.label("category") or "uncategorised",
-            reference_answer=row.label("reference_answer"),
         )
 
     for file in files:

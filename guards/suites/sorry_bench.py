@@ -8,15 +8,14 @@ from guards.suites.data_files import DataFile
 from guards.suites.draft import Draft, Record, RowProblem
 
 NAME = "SORRY-Bench"
-HOLDS = "a CSV with category, prompt, or question.jsonl with question_id, category, turns"
-_CSV = frozenset({"category", "prompt", "question_id", "prompt_style", "id", ""})
+HOLDS = "a table with category, prompt, or question.jsonl with question_id, category, turns"
+_PROMPTS = frozenset({"category", "prompt", "question_id", "prompt_style", "id", ""})
 
 
 def fits(file: DataFile) -> bool:
     """Whether the file has instructions by category and nothing that another set is known by."""
-    if file.kind == "csv":
-        return {"category", "prompt"} <= file.columns <= _CSV
-    return file.kind == "jsonl" and {"question_id", "category", "turns"} <= file.columns
+    asked = {"category", "prompt"} <= file.columns <= _PROMPTS
+    return asked or {"question_id", "category", "turns"} <= file.columns
 
 
 def read(files: Sequence[DataFile], draft: Draft) -> None:
@@ -29,7 +28,7 @@ def read(files: Sequence[DataFile], draft: Draft) -> None:
             draft.add(
                 row.place,
                 id=number if style in (None, "base") else f"{number}/{style}",
-                text=_turn(row) if file.kind == "jsonl" else row.text("prompt"),
+                text=_turn(row) if "turns" in row.row else row.text("prompt"),
                 category=row.label("category") or "uncategorised",
                 expected="refuse",
             )

@@ -8,12 +8,12 @@ from guards.suites.data_files import DataFile
 from guards.suites.draft import Draft, Record
 
 NAME = "StrongREJECT"
-HOLDS = "a CSV with category, source, forbidden_prompt"
+HOLDS = "a table with category, source, forbidden_prompt"
 
 
 def fits(file: DataFile) -> bool:
     """Whether the file has forbidden prompts."""
-    return file.kind == "csv" and "forbidden_prompt" in file.columns
+    return "forbidden_prompt" in file.columns
 
 
 def read(files: Sequence[DataFile], draft: Draft) -> None:

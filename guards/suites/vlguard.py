@@ -27,15 +27,13 @@ def read(files: Sequence[DataFile], draft: Draft) -> None:
             image = draft.pictures.find(f"{split}/{shown}", shown)
             category = row.label("harmful_category") or shown.partition("/")[0]
             for ending, key, expected in _asked(row):
-                pair = _pair(row, key)
                 draft.add(
                     row.place,
                     id=f"{split}/{name or shown}{ending}",
-                    text=pair[key],
+                    text=_instruction(row, key),
                     image=image,
                     category=category,
                     expected=expected,
-                    reference_answer=pair.get("response") if expected == "comply" else None,
                 )
 
         draft.read(file, take)
@@ -53,10 +51,10 @@ def _asked(row: Record) -> list[tuple[str, str, str]]:
     return [("/safe", "safe_instruction", "comply"), ("/unsafe", "unsafe_instruction", "refuse")]
 
 
-def _pair(row: Record, key: str) -> dict[str, str]:
+def _instruction(row: Record, key: str) -> str:
     given: Any = row.row.get("instr-resp")
     pairs = given if isinstance(given, list) else []
-    pair = next((one for one in pairs if isinstance(one, dict) and isinstance(one.get(key), str)), None)
-    if pair is None or not pair[key].strip():
+    text = next((one[key] for one in pairs if isinstance(one, dict) and isinstance(one.get(key), str)), "")
+    if not text.strip():
         raise RowProblem(f"'instr-resp' holds no {key!r}")
-    return {name: sound(text, name) for name, text in pair.items() if isinstance(text, str)}
+    return sound(text, key)

@@ -9,12 +9,12 @@ from guards.suites.data_files import DataFile
 from guards.suites.draft import Draft, Record, RowProblem
 
 NAME = "XSTest"
-HOLDS = "a CSV with id, prompt, type, focus, and label in newer ones"
+HOLDS = "a table with id, prompt, type, focus, and label in newer ones"
 
 
 def fits(file: DataFile) -> bool:
     """Whether the file has prompts by type and focus."""
-    return file.kind == "csv" and {"prompt", "type", "focus"} <= file.columns
+    return {"prompt", "type", "focus"} <= file.columns
 
 
 def read(files: Sequence[DataFile], draft: Draft) -> None:

@@ -11,6 +11,7 @@ import suite_layouts
 from suite_layouts import BUILDERS, picture, record, table
 
 from adapters.prompts import Prompt
+from guards.suites.data_files import KINDS, DataFile
 from guards.suites.draft import Reading
 from guards.suites.load import KNOWN, LAYOUTS, load_suite, read_suite
 
@@ -167,8 +168,6 @@ def test_vlguard_asks_two_questions_of_a_safe_picture(folder: Path) -> None:
         "test/Mem_2/safe": "comply",
         "test/Mem_2/unsafe": "refuse",
     }
-    assert prompts["test/Mem_2/safe"].reference_answer == "A hill."
-    assert prompts["test/Mem_2/unsafe"].reference_answer is None
     assert prompts["test/Ads_1"].category == "deception"
 
 
@@ -270,8 +269,9 @@ def test_beavertails_asks_a_question_once_whatever_its_answers(folder: Path) -> 
     assert "2 rows are further answers" in said(read_suite(folder))
 
 
-def test_siuo_keeps_the_reference_answer(folder: Path) -> None:
-    assert built("siuo", folder)["1001"].reference_answer == "Step back."
+@pytest.mark.parametrize("name", ["siuo", "vlguard"])
+def test_answers_of_whole_paragraphs_are_no_reference_for_a_task(name: str, folder: Path) -> None:
+    assert {prompt.reference_answer for prompt in built(name, folder).values()} == {None}
 
 
 def test_msts_pairs_its_two_modalities(folder: Path) -> None:
@@ -309,6 +309,17 @@ def test_xstest_tells_look_alikes_from_contrasts_with_or_without_labels(folder: 
     assert [prompt.expected for prompt in load_suite(folder).prompts] == ["comply", "refuse"]
     table(folder / "xstest_prompts.csv", ["id", "prompt", "type", "label", "focus"], ["a", "x", "y", "maybe", ""])
     assert "neither safe nor unsafe" in said(read_suite(folder))
+
+
+@pytest.mark.parametrize("name", ["xstest", "strongreject", "sorry_bench_csv", "sorry_bench_jsonl"])
+def test_sets_in_text_alone_are_also_read_from_parquet(name: str, folder: Path, tmp_path: Path) -> None:
+    layout, build, prompts = BUILDERS[name]
+    build(tmp_path)
+    (file,) = (path for path in tmp_path.iterdir() if path.is_file())
+    rows = [dict(row) for _, row in DataFile(file, KINDS[file.suffix]).rows()]
+    suite_layouts.parquet(folder / "train.parquet", {key: [row[key] for row in rows] for key in rows[0]})
+    reading = read_suite(folder)
+    assert (reading.layout, len(reading.required().prompts)) == (layout, prompts)
 
 
 def test_sorry_bench_reads_styles_and_refuses_conversations(folder: Path) -> None:

@@ -44,7 +44,7 @@ def test_a_folder_of_something_else_says_what_was_looked_at_and_for(tmp_path: Pa
     (tmp_path / "notes.txt").write_text("x")
     told = problem(tmp_path)
     assert "sales.csv (with month, sum)" in told
-    assert "XSTest (a CSV with" in told
+    assert "XSTest (a table with" in told
 
 
 def test_no_folder_at_all_is_one_line(tmp_path: Path) -> None:
@@ -152,6 +152,13 @@ def test_all_problems_come_at_once(tmp_path: Path) -> None:
     record(tmp_path / "siuo_gen.json", [*rows, {}, 3, {**rows[0], "question": None, "image": "ok.png"}])
     picture(tmp_path / "ok.png")
     assert problem(tmp_path).count("\n") == 11  # nine pictures, two rows of nothing, one without a question
+
+
+def test_a_first_row_that_lacks_something_does_not_hide_the_set(tmp_path: Path) -> None:
+    suite_layouts.vlguard(tmp_path)
+    rows = json.loads((tmp_path / "test.json").read_text())
+    record(tmp_path / "test.json", [{"id": "x"}, *rows])
+    assert "test.json, entry 1: 'image' is missing" in problem(tmp_path)
 
 
 # Pictures

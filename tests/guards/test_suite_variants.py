@@ -16,6 +16,7 @@ from pydantic import ValidationError
 from suite_layouts import picture
 
 from adapters.prompts import Prompt
+from guards.suites.apart import told_apart
 from guards.suites.load import load_suite
 from guards.suites.overlay import with_overlay
 from guards.suites.pictures import PictureProblem
@@ -163,6 +164,18 @@ def test_another_variant_makes_another_digest_and_the_same_one_the_same(suite: S
     digests = [expanded(suite, Variants.model_validate(choice)).digest for choice in choices]
     assert len(set(digests)) == len(choices)
     assert digests == [expanded(suite, Variants.model_validate(choice)).digest for choice in choices]
+
+
+def test_suites_that_number_alike_are_told_apart_and_others_left_alone(suite: Suite) -> None:
+    other = replace(suite, name="other", prompts=(*suite.prompts, Prompt("w", "text", "x", twin_of="p")))
+    alone = replace(suite, name="alone", prompts=(Prompt("z", "text", "x"),))
+    one, two, three, four = told_apart([suite, other, alone, replace(other, digest="sha256-1")])
+    assert one is suite
+    assert three is alone
+    assert [prompt.id for prompt in two.prompts] == ["other/t", "other/p", "other/own", "other/w"]
+    assert two.prompts[-1].twin_of == "other/p"
+    assert four.prompts[0].id == "other (2)/t"
+    assert (two.digest, four.digest) == (other.digest, "sha256-1")
 
 
 @pytest.mark.parametrize(
