@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import re
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -15,25 +16,38 @@ from peft.utils.save_and_load import load_peft_weights, set_peft_model_state_dic
 
 from adapters.adapter import Adapter
 from adapters.base_model import Model, one_line
-from adapters.engine import AdapterUnloadable, Attachment
+from adapters.engine import AdapterUnloadable, Attachment, EngineError
+from adapters.mixture import Pairs, pairs_of
 
 _NAME = "reviewed"  # PEFT's name for the adapter; it must not occur in "lora_"
 _BASE_CHANGING = re.compile(r"pissa|olora|corda|loftq", re.IGNORECASE)
 _PAIR = re.compile(r"\.lora_(?:(?:embedding_)?[AB]|magnitude_vector)(?:\.|$)")
 
 
-class Attachments:
-    """Attaches one LoRA at a time to one model, in place.
+@dataclass(frozen=True, slots=True)
+class Mixture:
+    """Which of several adapters can share a batch."""
 
-    The last adapter's layers are kept while they are detached, because its guards follow one another and building
-    them takes longer than a forward pass over some probes. They hold the bytes that were read first, whatever has
-    become of the files since.
+    pairs: Mapping[Adapter, Pairs]
+    """Those that can, with what each adds to which module."""
+    alone: tuple[Adapter, ...]
+    """Those that have to be attached by themselves."""
+    failed: Mapping[Adapter, AdapterUnloadable]
+    """Those that cannot be attached at all, and why."""
+
+
+class Attachments:
+    """Attaches LoRAs to one model: one at a time in place, or several beside one another in the rows of a batch.
+
+    The last adapters' layers are kept while they are detached, because guards follow one another and building them
+    takes longer than a forward pass over some probes. They hold the bytes that were read first, whatever has become
+    of the files since.
     """
 
     def __init__(self, model: Model) -> None:
         """Attach to ``model``, which carries no adapter now."""
         self._model = model
-        self._kept: tuple[Adapter, Attachment, dict[str, BaseTunerLayer]] | None = None
+        self._kept: dict[Adapter, tuple[Attachment, dict[str, BaseTunerLayer]]] = {}
 
     @contextmanager
     def attached(self, adapter: Adapter) -> Iterator[Attachment]:
@@ -43,26 +57,65 @@ class Attachments:
 
         Raises:
             AdapterUnloadable: not a plain LoRA, or its shapes do not fit the base.
+            EngineError: the device's memory does not suffice for it.
         """
         try:
-            try:
-                attachment = self._attach(adapter)
-            except (ValueError, KeyError, TypeError, RuntimeError, OSError, AttributeError) as error:
-                raise AdapterUnloadable(f"{adapter.name}: {one_line(error)}") from error
+            if adapter in self._kept:
+                attachment, layers = self._kept[adapter]
+                for name, layer in layers.items():
+                    _replace(self._model, name, layer)
+            else:
+                self._kept.clear()  # their memory goes before the next one's comes
+                attachment = self._built(adapter)
             yield attachment
         finally:
             detach(self._model)
 
-    def _attach(self, adapter: Adapter) -> Attachment:
-        if self._kept is not None and self._kept[0] == adapter:
-            _, attachment, layers = self._kept
-            for name, layer in layers.items():
-                _replace(self._model, name, layer)
-            return attachment
-        self._kept = None  # its memory goes before the next one's comes
-        attachment = _attach(self._model, adapter)
+    def mixture(self, adapters: Sequence[Adapter]) -> Mixture:
+        """Read several LoRAs, each with the checks of :meth:`attached`, and say which of them can share a batch.
+
+        Nothing is attached when this returns.
+
+        Raises:
+            EngineError: an adapter is attached now.
+        """
+        if any(isinstance(module, BaseTunerLayer) for module in self._model.modules()):
+            raise EngineError("several adapters share a batch only while none is attached")
+        self._kept = {adapter: kept for adapter, kept in self._kept.items() if adapter in adapters}
+        pairs: dict[Adapter, Pairs] = {}
+        failed: dict[Adapter, AdapterUnloadable] = {}
+        for adapter in adapters:
+            try:
+                if adapter not in self._kept:
+                    self._built(adapter)
+                found = pairs_of(self._model, self._kept[adapter][1], _NAME)
+            except AdapterUnloadable as error:
+                failed[adapter] = error
+                continue
+            except EngineError:  # no memory for all of them at once; what was kept has been let go
+                return Mixture({}, tuple(each for each in adapters if each not in failed), failed)
+            finally:
+                detach(self._model)
+            if found is not None:
+                pairs[adapter] = found
+        alone = tuple(adapter for adapter in adapters if adapter not in pairs and adapter not in failed)
+        return Mixture(pairs, alone, failed)
+
+    def forget(self) -> None:
+        """Let go of all layers that are kept, and of their memory."""
+        self._kept.clear()
+
+    def _built(self, adapter: Adapter) -> Attachment:
+        """Attach an adapter anew, and keep its layers."""
+        try:
+            attachment = _attach(self._model, adapter)
+        except torch.OutOfMemoryError as error:  # no fault of the adapter's
+            self.forget()
+            raise EngineError(f"out of memory while {adapter.name} is attached: {one_line(error)}") from error
+        except (ValueError, KeyError, TypeError, RuntimeError, OSError, AttributeError) as error:
+            raise AdapterUnloadable(f"{adapter.name}: {one_line(error)}") from error
         layers = {name: module for name, module in self._model.named_modules() if isinstance(module, BaseTunerLayer)}
-        self._kept = (adapter, attachment, layers)
+        self._kept[adapter] = (attachment, layers)
         return attachment
 
 

@@ -8,7 +8,10 @@ from pathlib import Path
 from typing import Any, TypeAlias
 
 import torch
+from PIL import Image, UnidentifiedImageError
 
+from adapters.base_model import one_line
+from adapters.engine import EngineError
 from adapters.prompts import Prompt
 
 MOST_BYTES = 128 * 2**20
@@ -69,3 +72,16 @@ def _picture(path: Path | None) -> tuple[str, int, int] | None:
 
 def _bytes(encoded: Mapping[str, Any]) -> int:
     return sum(value.nbytes for value in encoded.values() if isinstance(value, torch.Tensor))
+
+
+def open_picture(path: Path) -> Image.Image:
+    """Open a picture as RGB.
+
+    Raises:
+        EngineError: the file is missing or no picture; a missing picture is never replaced by no picture.
+    """
+    try:
+        with Image.open(path) as picture:
+            return picture.convert("RGB")
+    except (OSError, UnidentifiedImageError, Image.DecompressionBombError, ValueError) as error:
+        raise EngineError(f"picture {path}: {one_line(error)}") from error

@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal, Protocol, TypeAlias
+from typing import TYPE_CHECKING, Literal, Protocol, TypeAlias, runtime_checkable
 
 from adapters.adapter import Adapter
 from adapters.prompts import Conversation, Prompt
@@ -47,7 +47,8 @@ class Sampling:
     max_new_tokens: int = 128
     """Longest answer, in tokens."""
     seed: int = 0
-    """Seeds every batch together with its prompts' ids, so that a rerun draws the same answers."""
+    """Seeds every batch together with its prompts' ids, so that a rerun draws the same answers. Where several adapters
+    are asked together (:class:`Mixing`) it seeds every answer by itself instead, so that company changes none."""
 
 
 Position: TypeAlias = Literal["prompt", "answer"]
@@ -163,4 +164,25 @@ class Engine(Generator, Protocol):
 
     def answer_log_probabilities(self, rows: Sequence[Conversation]) -> list[torch.Tensor]:
         """Log-probability of every token of each given answer, in nats: float32, [tokens], on the CPU."""
+        ...
+
+
+@runtime_checkable
+class Mixing(Protocol):
+    """An engine that can ask several adapters at once."""
+
+    def generate_mixed(
+        self, asked: Sequence[tuple[Adapter | None, Prompt]], sampling: Sampling
+    ) -> list[str | AdapterUnloadable]:
+        """Answer prompts put to several adapters and, where None is named, to the base; nothing may be attached.
+
+        A greedy answer is the one that ``generate`` gives while that adapter is attached. A drawn one comes from the
+        same distribution, and depends on nothing but the adapter, the prompt, ``sampling``, and how often this prompt
+        was asked of it before in the same call: neither on the company nor on the batch. Adapters that cannot share a
+        batch exactly are asked by themselves; one that cannot be attached has its error in its answers' place, and
+        leaves the others theirs. The base is left bit for bit as it was.
+
+        Raises:
+            EngineError: the model could not be asked.
+        """
         ...

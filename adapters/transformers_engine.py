@@ -2,27 +2,29 @@
 
 from __future__ import annotations
 
-import hashlib
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager
+from collections.abc import Callable, Collection, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from functools import cached_property
+from itertools import chain
 from pathlib import Path
 from typing import Any, TypeVar
 
 import torch
-from PIL import Image, UnidentifiedImageError
 
 from adapters.activations import last_token, mean_over_tokens, recorded
 from adapters.adapter import Adapter
 from adapters.attachment import Attachments
 from adapters.base_model import default_device, default_dtype, digest_base, load_base, one_line, tokenizer_of
+from adapters.drawing import drawing, seeded
 from adapters.encodings import Encodings
-from adapters.engine import Attachment, EngineError, Layer, Sampling
+from adapters.encodings import open_picture as open_picture
+from adapters.engine import AdapterUnloadable, Attachment, EngineError, Layer, Sampling
+from adapters.mixture import NotRowByRow, Pairs, Row, by_adapter, by_prompt, mixed, numbered, projector_of, repeated
 from adapters.prompts import MODALITIES, Conversation, Prompt
 from adapters.teacher_forcing import TeacherForcing, apart, stacked
 
 T = TypeVar("T")
-Row = TypeVar("Row")
+Item = TypeVar("Item")
 
 
 class TransformersEngine:
@@ -57,6 +59,8 @@ class TransformersEngine:
         self._attachments = Attachments(self.model)
         self._forced = TeacherForcing(loaded)
         self.sees_pictures = loaded.sees_pictures
+        self.tokens_read = 0
+        """Tokens of all prompts that were encoded so far, those that stand for pictures included, padding left out."""
         if tokenizer_of(self.processor).pad_token is None:
             tokenizer_of(self.processor).pad_token = tokenizer_of(self.processor).eos_token
 
@@ -78,14 +82,73 @@ class TransformersEngine:
         """Answer every prompt, in order."""
 
         def answer(batch: list[Prompt]) -> list[str]:
-            inputs = self.encode(batch)
-            with _seeded(sampling.seed, batch, self.device):
-                tokens = self.model.generate(**inputs, **self._generation(sampling))
-            fresh = tokens[:, inputs["input_ids"].shape[1] :]
-            texts: list[str] = tokenizer_of(self.processor).batch_decode(fresh, skip_special_tokens=True)
-            return [text.strip() for text in texts]
+            inputs, options = self.encode(batch), self._greedy(sampling)
+            if sampling.temperature > 0:
+                drawn = {"temperature": sampling.temperature, "top_p": sampling.top_p, "top_k": 0}
+                options |= {"do_sample": True, **drawn}
+            with seeded(sampling.seed, batch, self.device):
+                return self._texts(self.model.generate(**inputs, **options), inputs)
 
         return self._batched(prompts, answer, lambda prompt: prompt)
+
+    def generate_mixed(
+        self, asked: Sequence[tuple[Adapter | None, Prompt]], sampling: Sampling
+    ) -> list[str | AdapterUnloadable]:
+        """Answer prompts put to several adapters; see :meth:`adapters.engine.Mixing.generate_mixed`."""
+        rows = numbered(asked)
+        mixture = self._attachments.mixture([a for a in dict.fromkeys(row.adapter for row in rows) if a is not None])
+        answers: list[str | AdapterUnloadable] = [""] * len(rows)
+
+        def ask(those: Collection[Adapter | None], pairs: Mapping[Adapter, Pairs]) -> None:
+            chosen = [number for number, row in enumerate(rows) if row.adapter in those]
+            said = self._answered([rows[number] for number in chosen], sampling, pairs)
+            for number, answer in zip(chosen, said, strict=True):
+                answers[number] = answer
+
+        alone, failed = list(mixture.alone), dict(mixture.failed)
+        try:
+            ask({None, *mixture.pairs}, mixture.pairs)
+        except NotRowByRow:
+            ask({None}, {})
+            alone += mixture.pairs
+        except EngineError:
+            self._attachments.forget()  # so that each by itself finds more memory than all had together
+            raise
+        for adapter in alone:
+            try:
+                with self.attached(adapter):
+                    ask({adapter}, {})
+            except AdapterUnloadable as error:
+                failed[adapter] = error
+        return [
+            failed.get(row.adapter, answer) if row.adapter else answer
+            for row, answer in zip(rows, answers, strict=True)
+        ]
+
+    def _answered(self, rows: Sequence[Row], sampling: Sampling, pairs: Mapping[Adapter, Pairs]) -> list[str]:
+        """Answer rows of the base and of adapters that are in ``pairs``, each drawn by itself.
+
+        What is attached counts for all of them.
+        """
+
+        def answer(batch: list[list[Row]]) -> list[list[str]]:
+            parts = by_adapter(row for unit in batch for row in unit)
+            ordered = [row for own in parts.values() for row in own]
+            asked = [row.prompt for row in ordered]
+            inputs, looking = self._encoded_once(asked) if pairs else (self.encode(asked), nullcontext())
+            changes = [(len(own), pairs.get(one, {}) if one else {}) for one, own in parts.items()]
+            options = self._greedy(sampling)
+            if sampling.temperature > 0:
+                options["logits_processor"] = drawing(sampling, [(r.prompt.id, r.nth) for r in ordered], self.device)
+            with looking, mixed(self.model, changes):
+                tokens = self.model.generate(**inputs, **options)
+            said = dict(zip(ordered, self._texts(tokens, inputs), strict=True))
+            return [[said[row] for row in unit] for unit in batch]
+
+        units = by_prompt(rows)
+        answers = self._batched(units, answer, lambda unit: unit[0].prompt, max(map(len, units), default=1))
+        told = dict(zip(chain.from_iterable(units), chain.from_iterable(answers), strict=True))
+        return [told[row] for row in rows]
 
     def final_logits(self, prompts: Sequence[Prompt]) -> torch.Tensor:
         """Next-token logits at the last prompt token, float32, [prompts, vocabulary]."""
@@ -129,7 +192,27 @@ class TransformersEngine:
         """
         if any(prompt.image for prompt in prompts) and not self.sees_pictures:
             raise EngineError(f"base {self.base} takes no pictures, but prompt {prompts[0].id!r} shows one")
-        return self._encodings.of(prompts, self._encode, self.device)
+        encoded = self._encodings.of(prompts, self._encode, self.device)
+        self.tokens_read += int(encoded["attention_mask"].sum())
+        return encoded
+
+    def _encoded_once(self, prompts: Sequence[Prompt]) -> tuple[dict[str, Any], AbstractContextManager[None]]:
+        """As :meth:`encode`, where a prompt may be asked of several adapters: it is encoded, and looked at, once.
+
+        Also returned is the context in which the model has to run.
+        """
+        different = list(dict.fromkeys(prompts))
+        encoded = self.encode(different)
+        if len(different) == len(prompts):
+            return encoded, nullcontext()
+        if not all(isinstance(value, torch.Tensor) and len(value) == len(different) for value in encoded.values()):
+            return self.encode(prompts), nullcontext()  # pictures in pieces: whose they are is the processor's secret
+        place = {prompt: n for n, prompt in enumerate(different)}
+        index = torch.tensor([place[prompt] for prompt in prompts], device=self.device)
+        projector = projector_of(self.model) if "pixel_values" in encoded and "image_sizes" not in encoded else None
+        once = {"pixel_values"} if projector is not None else set()
+        inputs = {name: value if name in once else value.index_select(0, index) for name, value in encoded.items()}
+        return inputs, nullcontext() if projector is None else repeated(projector, index)
 
     def _encode(self, prompts: Sequence[Prompt]) -> Any:
         tokenizer = tokenizer_of(self.processor)
@@ -158,65 +241,47 @@ class TransformersEngine:
             turns.insert(0, {"role": "system", "content": [{"type": "text", "text": prompt.system}]})
         return turns
 
-    def _generation(self, sampling: Sampling) -> dict[str, Any]:
-        options: dict[str, Any] = {
+    def _greedy(self, sampling: Sampling) -> dict[str, Any]:
+        return {
             "max_new_tokens": sampling.max_new_tokens,
             "pad_token_id": tokenizer_of(self.processor).pad_token_id,
-        }
-        if sampling.temperature == 0:
-            return {**options, "do_sample": False, "temperature": None, "top_p": None, "top_k": None}
-        return {
-            **options,
-            "do_sample": True,
-            "temperature": sampling.temperature,
-            "top_p": sampling.top_p,
-            "top_k": 0,
+            **dict.fromkeys(("temperature", "top_p", "top_k")),
+            "do_sample": False,
         }
 
+    def _texts(self, tokens: torch.Tensor, inputs: Mapping[str, Any]) -> list[str]:
+        fresh = tokens[:, inputs["input_ids"].shape[1] :]
+        texts: list[str] = tokenizer_of(self.processor).batch_decode(fresh, skip_special_tokens=True)
+        return [text.strip() for text in texts]
+
     def _batched(
-        self, asked: Sequence[Row], work: Callable[[list[Row]], list[T]], prompt_of: Callable[[Row], Prompt]
+        self,
+        asked: Sequence[Item],
+        work: Callable[[list[Item]], list[T]],
+        prompt_of: Callable[[Item], Prompt],
+        width: int = 1,
     ) -> list[T]:
         """Run ``work`` on batches of one modality and similar length; results come back in the given order.
 
-        Text and pictures never share a batch: PEFT counts pictures, not rows, under a vision-tower LoRA.
+        ``width`` is how many rows one item makes. Text and pictures never share a batch: PEFT counts pictures, not
+        rows, under a vision-tower LoRA.
         """
         results: dict[int, T] = {}
         for modality in MODALITIES:
             rows = [row for row, one in enumerate(asked) if prompt_of(one).modality == modality]
             rows.sort(key=lambda row: len(prompt_of(asked[row]).asked))
-            start, size = 0, self.batch_size
+            start, size = 0, max(1, self.batch_size // width)
             while start < len(rows):
                 batch = rows[start : start + size]
                 try:
                     with torch.inference_mode():
                         results.update(zip(batch, work([asked[row] for row in batch]), strict=True))
                 except torch.OutOfMemoryError as error:
-                    if size == 1:
+                    if len(batch) == 1:
                         raise EngineError(f"out of memory on {self.device} at one prompt: {one_line(error)}") from error
                     torch.cuda.empty_cache()
-                    size = self.batch_size = max(1, size // 2)
+                    size = max(1, len(batch) // 2)
+                    self.batch_size = size * width
                     continue
                 start += size
         return [results[row] for row in range(len(asked))]
-
-
-def open_picture(path: Path) -> Image.Image:
-    """Open a picture as RGB.
-
-    Raises:
-        EngineError: the file is missing or no picture; a missing picture is never replaced by no picture.
-    """
-    try:
-        with Image.open(path) as picture:
-            return picture.convert("RGB")
-    except (OSError, UnidentifiedImageError, Image.DecompressionBombError, ValueError) as error:
-        raise EngineError(f"picture {path}: {one_line(error)}") from error
-
-
-@contextmanager
-def _seeded(seed: int, batch: Sequence[Prompt], device: torch.device) -> Iterator[None]:
-    """Seed torch from a seed and the batch's prompts, and give the caller's random state back afterwards."""
-    text = f"{seed}\0" + "\0".join(prompt.id for prompt in batch)
-    with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
-        torch.manual_seed(int.from_bytes(hashlib.sha256(text.encode()).digest()[:8]) >> 1)
-        yield
