@@ -12,6 +12,7 @@ from monitor.configuration import ConfigurationError, ServiceConfiguration, Vllm
 from monitor.configuration_reading import ENVIRONMENT_PREFIX, NESTED
 from monitor.exit_codes import UsageError
 from monitor.state import StateFolder
+from policies.generation import OnVllm
 from policies.judge_settings import LocalJudge, OpenAIJudge, judges_in
 from policies.policy import Policy, PolicyError, load_policy
 
@@ -81,6 +82,7 @@ def _check_policy(configuration: ServiceConfiguration, remarks: _Remarks) -> Pol
     if policy.judge is None:
         remarks.problems.append(f"{where}: judge: is missing; add 'judge: {{kind: openai, base_url: …, model: …}}'")
     remarks.problems += [f"{where}: {problem}" for problem in _judge_problems(policy)]
+    remarks.problems += [f"{where}: {problem}" for problem in _generation_problems(configuration, policy)]
     for name, path in (
         ("reference", policy.reference),
         ("judging.calibration", policy.judging.calibration),
@@ -180,10 +182,24 @@ def _judge_problems(policy: Policy) -> Iterator[str]:
             yield f"judge.api_key_env: the environment has no {judge.api_key_env}; set it for the service"
 
 
+def _generation_problems(configuration: ServiceConfiguration, policy: Policy) -> Iterator[str]:
+    key = _generation_key(policy)
+    if key and not os.environ.get(key):
+        yield f"generation.api_key_env: the environment has no {key}; set it for the service"
+    served = {replica.url.rstrip("/") for replica in configuration.fleet}
+    if isinstance(policy.generation, OnVllm) and policy.generation.url.rstrip("/") in served:
+        yield f"generation.url: {policy.generation.url} is in the fleet, too; reviews need a server that serves nobody"
+
+
+def _generation_key(policy: Policy | None) -> str | None:
+    return policy.generation.api_key_env if policy and isinstance(policy.generation, OnVllm) else None
+
+
 def _idle_variables(configuration: ServiceConfiguration, policy: Policy | None) -> Iterator[str]:
     """Variables that look like settings and are none; one that holds a secret named elsewhere is in use."""
     used = {replica.token_env for replica in configuration.fleet}
     used |= {j.api_key_env for j in judges_in(policy.judge if policy else None) if isinstance(j, OpenAIJudge)}
+    used.add(_generation_key(policy))
     for name in sorted(os.environ):
         setting = name.upper().removeprefix(ENVIRONMENT_PREFIX).lower()
         if not name.upper().startswith(ENVIRONMENT_PREFIX) or NESTED in name or name in used:

@@ -300,7 +300,8 @@ def test_everything_that_is_missing_is_listed_in_one_go(sound: Path, monkeypatch
     (sound / "blocked").write_text("")
     (sound / "policy.yaml").write_text(
         "{name: p, suites: [none], reference: ref, screening: {training_data: rows.jsonl}, judge: "
-        '{kind: openai, base_url: "http://127.0.0.1:1/v1", model: j, api_key_env: NO_SUCH_KEY}}'
+        '{kind: openai, base_url: "http://127.0.0.1:1/v1", model: j, api_key_env: NO_SUCH_KEY}, '
+        'generation: {kind: vllm, url: "http://127.0.0.1:2/", api_key_env: NO_REVIEW_KEY}}'
     )
     text = """
 state: blocked/state
@@ -318,6 +319,8 @@ http: {host: 0.0.0.0, tokens: none}
         "base ",
         f"policy {sound}/policy.yaml: suite {sound}/none",
         f"policy {sound}/policy.yaml: judge.api_key_env: the environment has no NO_SUCH_KEY",
+        f"policy {sound}/policy.yaml: generation.api_key_env: the environment has no NO_REVIEW_KEY",
+        f"policy {sound}/policy.yaml: generation.url: http://127.0.0.1:2/ is in the fleet, too",
         f"policy {sound}/policy.yaml: reference: ",
         f"policy {sound}/policy.yaml: screening.training_data: ",
         "state: ",
@@ -328,7 +331,7 @@ http: {host: 0.0.0.0, tokens: none}
         "http.tokens: ",
     ):
         assert [line for line in problems if line.startswith(start)], start
-    assert len(problems) == 11
+    assert len(problems) == 13
     assert [note.split(":")[0] for note in notes] == ["sources.0.path"]
 
 
