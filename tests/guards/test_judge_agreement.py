@@ -1,0 +1,74 @@
+"""Agreement beyond chance: against published examples, against scikit-learn, and where it is not defined."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from sklearn.metrics import cohen_kappa_score
+
+from guards.judges.agreement import cohens_kappa, krippendorffs_alpha
+
+# Krippendorff, "Computing Krippendorff's alpha-reliability" (2011), section C: four observers, twelve units.
+OBSERVERS = (
+    (1, 2, 3, 3, 2, 1, 4, 1, 2, None, None, None),
+    (1, 2, 3, 3, 2, 2, 4, 1, 2, 5, None, 3),
+    (None, 3, 3, 3, 2, 3, 4, 2, 2, 5, 1, None),
+    (1, 2, 3, 3, 2, 4, 4, 1, 2, 5, 1, None),
+)
+UNITS = [str(unit) for unit in range(12)]
+
+
+@pytest.mark.parametrize(("level", "published"), [("nominal", 0.743), ("interval", 0.849)])
+def test_alpha_is_that_of_the_published_example(level: str, published: float) -> None:
+    told = krippendorffs_alpha(OBSERVERS, level, UNITS)
+    assert told is not None
+    assert told.value == pytest.approx(published, abs=5e-4)
+    assert told.n == 11  # the last unit was seen by one observer alone
+    assert told.low < told.value < told.high <= 1
+
+
+def test_kappa_is_that_of_a_worked_table() -> None:
+    # 20 yes-yes, 5 yes-no, 10 no-yes, 15 no-no: observed 0.7, by chance 0.5, so 0.4.
+    first = [True] * 25 + [False] * 25
+    second = [True] * 20 + [False] * 5 + [True] * 10 + [False] * 15
+    told = cohens_kappa(first, second, [str(row) for row in range(50)])
+    assert told is not None
+    assert told.value == pytest.approx(0.4)
+    # The large-sample standard error is 0.127 (Fleiss, Cohen and Everitt 1969).
+    assert (told.low, told.high) == (pytest.approx(0.4 - 0.25, abs=0.04), pytest.approx(0.4 + 0.25, abs=0.04))
+
+
+@given(st.lists(st.tuples(st.booleans(), st.booleans()), min_size=4, max_size=40))
+def test_kappa_is_scikit_learns_and_lies_in_its_interval(pairs: list[tuple[bool, bool]]) -> None:
+    first, second = [a for a, _ in pairs], [b for _, b in pairs]
+    told = cohens_kappa(first, second, [str(row) for row in range(len(pairs))])
+    if told is None:
+        assert len({*first, *second}) == 1
+    else:
+        assert told.value == pytest.approx(cohen_kappa_score(first, second))
+        assert told.low <= told.value <= told.high <= 1
+
+
+def test_answers_to_one_question_are_no_independent_observations() -> None:
+    first, second = [True, True, False, False] * 10, [True, False, False, False] * 10
+    many = cohens_kappa(first, second, [str(row) for row in range(40)])
+    few = cohens_kappa(first, second, [str(row // 10) for row in range(40)])
+    assert many is not None
+    assert few is not None
+    assert many.value == few.value
+    clustered = cohens_kappa(sorted(first), [a for _, a in sorted(zip(first, second, strict=True))], ["a"] * 40)
+    assert clustered is not None
+    assert clustered.low == clustered.high == clustered.value
+
+
+@pytest.mark.parametrize("words", [[], [True] * 5, [False] * 5])
+def test_where_nobody_ever_differs_there_is_no_agreement_beyond_chance(words: list[bool]) -> None:
+    assert cohens_kappa(words, words, ["q"] * len(words)) is None
+    ratings = [[float(word) for word in words]] * 2
+    assert krippendorffs_alpha(ratings, "nominal", ["q"] * len(words)) is None
+
+
+def test_what_only_one_rated_is_no_agreement() -> None:
+    assert krippendorffs_alpha([[1.0, None], [None, 2.0]], "interval", ["a", "b"]) is None
+    assert krippendorffs_alpha([], "interval", []) is None
