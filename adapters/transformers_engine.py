@@ -61,6 +61,8 @@ class TransformersEngine:
         self.sees_pictures = loaded.sees_pictures
         self.tokens_read = 0
         """Tokens of all prompts that were encoded so far, those that stand for pictures included, padding left out."""
+        self.tokens_read = 0
+        """Tokens of all prompts that were encoded so far, those that stand for pictures included, padding left out."""
         if tokenizer_of(self.processor).pad_token is None:
             tokenizer_of(self.processor).pad_token = tokenizer_of(self.processor).eos_token
 

@@ -19,6 +19,7 @@ from guards.evidence import Evidence
 from guards.evidence_told import results_of
 from guards.interface import Memory, Progress, Stream
 from guards.judges.interface import Judge, Judgement, Transcript
+from guards.judges.meter import BudgetSpent, Meter
 from guards.measures import Pair
 from guards.schedule import schedule
 from guards.suites.suite import Suite
@@ -44,6 +45,7 @@ class BatteryGuard:
         memory: Memory,
         progress: Progress = lambda *_: None,
         stream: Stream | None = None,
+        meter: Meter | None = None,
     ) -> None:
         """Prepare the questions: a random sample of the suites, as large as the budget allows.
 
@@ -55,6 +57,7 @@ class BatteryGuard:
             memory: where answers are kept.
             progress: told how far it has come.
             stream: where the places of all tested adapters are kept; needed where the policy controls the stream.
+            meter: what the review has spent, and may; no limit when not given.
 
         Raises:
             Permanent: no suite is named, or the base takes no pictures and a suite shows some.
@@ -65,6 +68,7 @@ class BatteryGuard:
         if not engine.sees_pictures and any(prompt.image for prompt in prompts):
             raise Permanent("the base takes no pictures, but the suite shows some; name a text-only suite")
         self._judge, self._progress, self._policy, self._stream = judge, progress, policy, stream
+        self._meter = meter or Meter()
         answering = policy.answering
         sampling = [
             Sampling(
@@ -86,14 +90,18 @@ class BatteryGuard:
     def examine(self, adapter: Adapter) -> list[Result]:
         """Ask until the answer is known or the budget is spent; see the module.
 
+        Where the whole review's budget is spent, what was judged until then is told, and that it was not enough.
+
         Raises:
             EngineUnavailable: nobody could be asked.
         """
         test = f"{adapter.digest} {self.version}"
         rules, unit = self._policy.rules, self._policy.answering.unit
         evidence = Evidence(self._schedule, rules, unit, self._seat(test))
+        unable: list[Result] = []
         try:
             for prompts in looks(evidence, self._schedule, self._policy.budget.batch):
+                self._meter.check()
                 for pair in self._judged(adapter, prompts):
                     evidence.add(pair)
                 self._progress(self.name, len(evidence.pairs), len(self._schedule))
@@ -102,11 +110,15 @@ class BatteryGuard:
         except EngineUnavailable:
             raise  # as for a judge that cannot be reached: a later try goes on from here
         except EngineError as error:
-            unable = Inconclusive(guard=self.name, version=self.version, measure="misalignment_rise", reason=str(error))
-            return [unable]
-        if self._controlled is not None:
+            return [self._inconclusive("misalignment_rise", error)]
+        except BudgetSpent as limit:
+            unable = [self._inconclusive("budget", limit)]
+        if self._controlled is not None and not unable:  # a test that was cut short has not ended
             self._controlled.tell(self._stream_name, test, rejected=evidence.alarmed)
-        return results_of(evidence, self.name, self.version)
+        return [*(results_of(evidence, self.name, self.version) if evidence.pairs else []), *unable]
+
+    def _inconclusive(self, measure: str, cause: Exception) -> Inconclusive:
+        return Inconclusive(guard=self.name, version=self.version, measure=measure, reason=str(cause))
 
     @property
     def _controlled(self) -> Stream | None:

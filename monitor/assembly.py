@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from functools import cached_property, partial
 from pathlib import Path
@@ -21,8 +22,9 @@ from guards.battery import BatteryGuard
 from guards.drift import DriftGuard
 from guards.errors import Permanent
 from guards.interface import Guard, Progress, Remedy
-from guards.judges.build import remembered_judge
+from guards.judges.build import Attendance, remembered_judge
 from guards.judges.interface import CountedJudge
+from guards.judges.meter import Meter
 from guards.membership import MembershipGuard, read_training_data
 from guards.reference import Reference, load_reference
 from guards.reference_facts import BOTH
@@ -37,7 +39,7 @@ from guards.suites.variants import expanded
 from guards.weights import WeightsGuard, writes_of
 from monitor.ancestry import measured_chain
 from monitor.generation import build_generator, read_key
-from monitor.ledger import Ledger
+from monitor.ledger import Ledger, ReviewRecord
 from monitor.review import Context
 from policies.budget import prompts_for, suspicion_of
 from policies.findings import Result
@@ -61,6 +63,10 @@ class Models:
     """Of the base's weights; chosen when None."""
     announce: Callable[[str], None] = field(default=lambda _text: None)
     """Told in a few words what is being loaded."""
+    tell: Callable[[str], None] = field(default=lambda _line: None)
+    """Told in a line when a judge goes away and when it is back; from any thread."""
+    meter: Meter = field(default_factory=Meter)
+    """Counts what the review that is worked on spends."""
 
     @cached_property
     def base_digest(self) -> str:
@@ -78,7 +84,8 @@ class Models:
         wanted = settings, judging.protocol, judging.orders_within
         if self._judge is None or self._judge[0] != wanted:
             self.announce("loading the judge")
-            self._judge = wanted, remembered_judge(settings, judging, self.memory)
+            attendance = Attendance(self.meter, self.tell)
+            self._judge = wanted, remembered_judge(settings, judging, self.memory, attendance)
         return self._judge[1]
 
     _judge: tuple[tuple[JudgeSettings, str, float], CountedJudge] | None = field(default=None, init=False, repr=False)
@@ -189,9 +196,23 @@ class Assembly:
         return None if self._weights is None else suspicion_of(self._weights.examine(adapter))
 
     def remedies(self) -> Iterator[Remedy]:
-        """The policy's remedies, in its order, each built when it is reached; none in observe mode."""
-        if self.policy.mode == "enforce":
-            yield from map(self._remedy, self.policy.remedies)
+        """The policy's remedies, in its order, each built when it is reached; none in observe mode.
+
+        None either once the review's budget is spent: what it makes could not be examined any more.
+        """
+        for name in self.policy.remedies if self.policy.mode == "enforce" else ():
+            if self.models.meter.is_spent:
+                return
+            yield self._remedy(name)
+
+    @contextmanager
+    def within_budget(self, record: ReviewRecord) -> Iterator[None]:
+        """Hold one review to the policy's budget, what its earlier runs spent included."""
+        self.models.meter.begin(self.policy.budget, record.spending.recall(), record.spending.keep)
+        try:
+            yield
+        finally:
+            self.models.meter.end()
 
     @cached_property
     def _structure(self) -> StructureGuard:
@@ -226,7 +247,13 @@ class Assembly:
             budget = self.policy.budget.model_copy(update={"prompts": prompts})
             policy = self.policy.model_copy(update={"budget": budget})
             self._batteries[prompts] = BatteryGuard(
-                self.generator, self.judge, self.suites, policy, self.models.memory, self.progress
+                self.generator,
+                self.judge,
+                self.suites,
+                policy,
+                self.models.memory,
+                self.progress,
+                meter=self.models.meter,
             )
         return self._batteries[prompts]
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 import time
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import replace
 from pathlib import Path
 from typing import Protocol
@@ -47,6 +48,10 @@ class Tools(Protocol):
         """The policy's remedies, in its order; asked for only when an adapter may need one."""
         ...
 
+    def within_budget(self, record: ReviewRecord) -> AbstractContextManager[None]:
+        """Hold one review to the policy's budget, what its earlier runs spent included."""
+        ...
+
 
 def receive(arrival: Path, ledger: Ledger, state: StateFolder, *, source: str, name: str | None = None) -> Adapter:
     """Stage an arrival under its digest, and record that it came, with its parent; a guessed one is not returned.
@@ -71,16 +76,17 @@ def review_adapter(adapter: Adapter, tools: Tools, ledger: Ledger, state: StateF
     """
     record = ledger.open_review(adapter, tools.context)
     examined = {adapter.digest: adapter}
-    results, decision = examine(adapter, None, tools, record)
-    for remedy in tools.remedies() if is_mendable(results, decision) else ():
-        if decision.promotes:
-            break
-        mended = mend(adapter, remedy, record, state)
-        if mended is None:
-            continue
-        adapter = mended
-        examined[adapter.digest] = adapter
-        results, decision = examine(adapter, remedy.name, tools, record)
+    with tools.within_budget(record):
+        results, decision = examine(adapter, None, tools, record)
+        for remedy in tools.remedies() if is_mendable(results, decision) else ():
+            if decision.promotes:
+                break
+            mended = mend(adapter, remedy, record, state)
+            if mended is None:
+                continue
+            adapter = mended
+            examined[adapter.digest] = adapter
+            results, decision = examine(adapter, remedy.name, tools, record)
     if tools.policy.mode == "enforce":
         settle(examined.values(), record, state)
     review = record.close()

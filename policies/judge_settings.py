@@ -35,11 +35,23 @@ class OpenAIJudge(Settings):
     timeout_seconds: float = Field(default=60, gt=0)
     """For one reply, in seconds; a minute covers a queue on a busy server."""
     attempts: int = Field(default=4, ge=1, le=20)
-    """Tries for one reply before the judge counts as unreachable."""
+    """Tries for one reply of a judge that is there, before it counts as unreachable."""
+    patience_seconds: float = Field(default=120, ge=0)
+    """How long a judge that is away is waited for, in seconds; two minutes are a restart and the loading of a model.
+    0 counts an absence like any other failure."""
     concurrency: int = Field(default=8, ge=1, le=256)
     """Replies asked for at once; eight keeps a small server busy without flooding it."""
     send_images: bool = True
     """Show the judge the picture; off only for a text-only judge, whose relevance then means less."""
+    price_per_million_prompt_tokens: float = Field(default=0, ge=0)
+    """What a million tokens that it reads cost, in whatever unit ``budget.money`` counts."""
+    price_per_million_completion_tokens: float = Field(default=0, ge=0)
+    """What a million tokens that it writes cost, in the same unit."""
+
+    @property
+    def is_priced(self) -> bool:
+        """Whether anything that it does costs money."""
+        return self.price_per_million_prompt_tokens > 0 or self.price_per_million_completion_tokens > 0
 
 
 OneJudge: TypeAlias = Annotated[LocalJudge | OpenAIJudge, Field(discriminator="kind")]

@@ -8,8 +8,9 @@ from typing import Any, Literal, TypeAlias
 import yaml
 from pydantic import Field, ValidationError, model_validator
 
+from policies.budget_settings import Budget
 from policies.generation import GenerationSettings, InProcess
-from policies.judge_settings import JudgeSettings, anchored_judge
+from policies.judge_settings import JudgeSettings, OpenAIJudge, anchored_judge, judges_in
 from policies.judging import Judging
 from policies.rules import Rules
 from policies.settings import Ratio, Settings
@@ -20,15 +21,6 @@ RemedyName: TypeAlias = Literal["project", "benign_finetune"]
 
 class PolicyError(ValueError):
     """The policy file cannot be used; the message names file, place and cause."""
-
-
-class Budget(Settings):
-    """What one examination may cost."""
-
-    prompts: int = Field(default=240, ge=1)
-    """Prompts put to the adapter in one examination, all modalities together."""
-    batch: int = Field(default=48, ge=1)
-    """Prompts between two looks at the evidence; more are faster a prompt, fewer stop sooner."""
 
 
 class Screening(Settings):
@@ -128,6 +120,16 @@ class Policy(Settings):
             raise ValueError(
                 "judging.correct needs answering.unit: mean; how often a judge errs on the worst of several answers is "
                 "not what it was calibrated for"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _money_can_be_counted(self) -> Policy:
+        priced = any(isinstance(one, OpenAIJudge) and one.is_priced for one in judges_in(self.judge))
+        if self.budget.money is not None and not priced:
+            raise ValueError(
+                "budget.money needs the judge's prices: price_per_million_prompt_tokens and "
+                "price_per_million_completion_tokens"
             )
         return self
 

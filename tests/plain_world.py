@@ -6,6 +6,7 @@ import json
 import os
 import shutil
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -15,6 +16,7 @@ from adapters.adapter import CONFIG_NAME, WEIGHTS_NAME, Adapter, open_adapter
 from guards.errors import Permanent
 from guards.interface import Guard, Memory, Remedy
 from guards.judges.interface import Judgement
+from monitor.ledger import ReviewRecord
 from monitor.review import Context
 from policies.findings import Finding, Result
 from policies.policy import Policy
@@ -122,3 +124,6 @@ class PlainTools:
 
     def remedies(self) -> Sequence[Remedy]:
         return (PlainRemedy(),)
+
+    def within_budget(self, record: ReviewRecord) -> AbstractContextManager[None]:
+        return nullcontext()

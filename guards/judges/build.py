@@ -2,18 +2,31 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
 from typing import assert_never
 
 from guards.errors import Permanent
 from guards.interface import Memory
 from guards.judges.comparative import ComparativeJudge, ContestJudge
 from guards.judges.interface import CountedJudge, Judge
+from guards.judges.meter import Meter
 from guards.judges.openai_compatible import OpenAICompatibleJudge
 from guards.judges.panel import PairPanel, Panel
 from guards.judges.remembered import RememberedJudge, RememberedPairJudge
+from guards.judges.usage import Prices, Usage
 from policies.judge_settings import JudgeSettings, LocalJudge, OneJudge, OpenAIJudge, PanelOfJudges
 from policies.judging import Judging
+
+
+@dataclass(frozen=True, slots=True)
+class Attendance:
+    """Who watches over judges: counts what they cost, and is told when one is away."""
+
+    meter: Meter = field(default_factory=Meter)
+    """Of the reviews that they work for, one after the other."""
+    tell: Callable[[str], None] = lambda _line: None
+    """Told in a line when a judge goes away and when it is back; from any thread."""
 
 
 def build_judge(settings: JudgeSettings) -> Judge:
@@ -29,33 +42,44 @@ def build_judge(settings: JudgeSettings) -> Judge:
     return _one(settings)
 
 
-def remembered_judge(settings: JudgeSettings, judging: Judging, memory: Memory) -> CountedJudge:
+def remembered_judge(
+    settings: JudgeSettings, judging: Judging, memory: Memory, attendance: Attendance | None = None
+) -> CountedJudge:
     """Make the judge that ``settings`` describe, for the protocol of ``judging``, asked at most once for one thing.
+
+    Args:
+        settings: who judges.
+        judging: how.
+        memory: where judgements are kept.
+        attendance: who counts what is asked; nobody when not given.
 
     Raises:
         Permanent: the settings cannot work; one line that names cause and next step.
     """
+    attendance = attendance or Attendance()
     if judging.protocol == "absolute":
         if isinstance(settings, PanelOfJudges):
-            return _panel(settings, [RememberedJudge(_one(member), memory) for member in settings.judges])
-        return RememberedJudge(_one(settings), memory)
+            return _panel(settings, [RememberedJudge(_one(member, attendance), memory) for member in settings.judges])
+        return RememberedJudge(_one(settings, attendance), memory)
     if isinstance(settings, PanelOfJudges):
-        members = [_comparing(member, judging, memory) for member in settings.judges]
+        members = [_comparing(member, judging, memory, attendance) for member in settings.judges]
         try:
             return PairPanel(members, settings.combine, settings.within)
         except ValueError as error:
             raise _no_panel(error) from error
-    return _comparing(settings, judging, memory)
+    return _comparing(settings, judging, memory, attendance)
 
 
-def _one(settings: OneJudge) -> ContestJudge:
+def _one(settings: OneJudge, attendance: Attendance | None = None) -> ContestJudge:
+    attendance = attendance or Attendance()
     match settings:
         case LocalJudge():
             # Here and not above: it loads torch and transformers, which a remote judge can do without.
             from guards.judges.language_model import LanguageModelJudge
 
-            return LanguageModelJudge(settings.path)
+            return LanguageModelJudge(settings.path, usage=Usage(meter=attendance.meter))
         case OpenAIJudge():
+            prices = Prices(settings.price_per_million_prompt_tokens, settings.price_per_million_completion_tokens)
             return OpenAICompatibleJudge(
                 settings.base_url,
                 settings.model,
@@ -63,15 +87,18 @@ def _one(settings: OneJudge) -> ContestJudge:
                 api_key_env=settings.api_key_env,
                 timeout_seconds=settings.timeout_seconds,
                 attempts=settings.attempts,
+                patience_seconds=settings.patience_seconds,
                 concurrency=settings.concurrency,
                 send_images=settings.send_images,
+                usage=Usage(meter=attendance.meter, prices=prices),
+                tell=attendance.tell,
             )
         case _:
             assert_never(settings)
 
 
-def _comparing(settings: OneJudge, judging: Judging, memory: Memory) -> RememberedPairJudge:
-    judge = ComparativeJudge(_one(settings), judging.orders_within)
+def _comparing(settings: OneJudge, judging: Judging, memory: Memory, attendance: Attendance) -> RememberedPairJudge:
+    judge = ComparativeJudge(_one(settings, attendance), judging.orders_within)
     return RememberedPairJudge(judge, judge.absolute, memory)
 
 

@@ -40,7 +40,13 @@ class LanguageModelJudge:
     """Grades with a model of its own; see :class:`guards.judges.interface.Judge`."""
 
     def __init__(
-        self, folder: Path, *, device: str | None = None, dtype: torch.dtype | None = None, batch_size: int = 64
+        self,
+        folder: Path,
+        *,
+        device: str | None = None,
+        dtype: torch.dtype | None = None,
+        batch_size: int = 64,
+        usage: Usage | None = None,
     ) -> None:
         """Load the judge model from ``folder``; nothing is downloaded and no code in it is run.
 
@@ -49,6 +55,7 @@ class LanguageModelJudge:
             device: for instance ``cuda:1``; CUDA where there is one when not given.
             dtype: of the weights; bfloat16 on CUDA and float32 on the CPU when not given.
             batch_size: prompts a forward pass; there is one prompt a scale.
+            usage: counts what it costs; one of its own when not given.
 
         Raises:
             Permanent: the model cannot be loaded, or its ``judge.json`` cannot be used.
@@ -65,7 +72,7 @@ class LanguageModelJudge:
         self.prompt, self.contest_prompt = prompts_of(folder, settings)
         self.scoring: Scoring = self._choose_scoring(settings)
         self._control = _control_tokens(self._tokenizer)
-        self.usage = Usage()
+        self.usage = Usage() if usage is None else usage
 
     @cached_property
     def id(self) -> str:
@@ -89,6 +96,7 @@ class LanguageModelJudge:
         Raises:
             JudgeUnreachable: the model failed, for instance for want of memory.
             Permanent: a picture is missing.
+            BudgetSpent: the review may ask no more.
         """
         blind = self.pictures == "refused"
         rows = [row for row, each in enumerate(transcripts) if not (blind and each.prompt.image is not None)]
@@ -107,6 +115,8 @@ class LanguageModelJudge:
         sampling = Sampling(temperature=0, max_new_tokens=form.max_tokens)
         generate = partial(self._engine.generate, sampling=sampling)
         replies = [reply for some in self._runs(questions) for reply in self._replies(some, generate)]
+        written = self._tokenizer(replies, add_special_tokens=False)["input_ids"] if replies else []
+        self.usage.add(completion_tokens=sum(map(len, written)))
         # The engine does not say why a reply ended; an object that never closes was cut off.
         return [
             Completion(content=r, cut_off=r.lstrip().startswith("{") and r.count("{") > r.count("}")) for r in replies
@@ -152,11 +162,15 @@ class LanguageModelJudge:
             Prompt(id=str(row), modality="text" if each.image is None else "image", text=each.text, image=each.image)
             for row, each in enumerate(questions)
         ]
-        self.usage.add(requests=len(prompts))
+        self.usage.begin(len(prompts))
+        before = self._engine.tokens_read
         try:
             return ask(prompts)
         except EngineError as error:
+            self.usage.add(failures=len(prompts))
             raise JudgeUnreachable(f"judge {self.folder}: {error}; free memory or choose another judge") from error
+        finally:
+            self.usage.add(prompt_tokens=self._engine.tokens_read - before)
 
     def _runs(self, questions: Sequence[Question]) -> Iterator[Sequence[Question]]:
         """As many questions at once as memory has room for."""

@@ -12,14 +12,14 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
-from guards.errors import GuardError
+from guards.errors import Permanent
 from policies.budget_settings import Budget
 
 _KEPT_EVERY_SECONDS = 1.0
 """How long what was spent may lie unrecorded; a run that is killed forgets no more."""
 
 
-class BudgetSpent(GuardError):
+class BudgetSpent(Permanent):
     """The review has spent what its policy allows; what it has judged so far stands. The message names the limit."""
 
 
@@ -102,23 +102,24 @@ class Meter:
                 self._keep(self._now())
 
     def check(self) -> None:
-        """Raise where nothing more may be spent.
+        """Look whether the review may go on with what costs no call, for it may be remembered.
 
         Raises:
-            BudgetSpent: one limit is reached; the message names it and the next step.
+            BudgetSpent: the limit on tokens, money or time is reached; the message names it and the next step.
         """
         with self._lock:
             if self._limits is not None:
-                self._check(1)
+                self._check(0)
 
     @property
     def is_spent(self) -> bool:
         """Whether nothing more may be spent."""
-        try:
-            self.check()
-        except BudgetSpent:
-            return True
-        return False
+        with self._lock:
+            try:
+                self._check(1)
+            except BudgetSpent:
+                return True
+            return False
 
     def _now(self) -> Spent:
         return replace(self._spent, seconds=self._spent.seconds + self._monotonic() - self._begun)

@@ -3,6 +3,7 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -21,7 +22,7 @@ from guards.judges.interface import Judge, Judgement, Transcript
 from guards.judges.remembered import RememberedJudge
 from guards.structure import StructureGuard
 from guards.suites.battery_jsonl import load_suite
-from monitor.ledger import Ledger
+from monitor.ledger import Ledger, ReviewRecord
 from monitor.pipeline import receive, review_adapter
 from monitor.review import Context, Review
 from monitor.state import StateFolder
@@ -95,6 +96,9 @@ class Bench:
 
     def remedies(self) -> Sequence[Remedy]:
         return self.cures
+
+    def within_budget(self, record: ReviewRecord) -> AbstractContextManager[None]:
+        return nullcontext()
 
     def review(self, arrival: Path) -> Review:
         return review_adapter(receive(arrival, self.ledger, self.state, source="test"), self, self.ledger, self.state)

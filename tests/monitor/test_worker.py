@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -14,7 +15,7 @@ from guards.errors import JudgeUnreachable, Permanent
 from guards.interface import Guard, Remedy
 from guards.judges.usage import Usage
 from monitor.exit_codes import Terminated
-from monitor.ledger import Ledger
+from monitor.ledger import Ledger, ReviewRecord
 from monitor.pipeline import receive
 from monitor.review import Context
 from monitor.state import StateFolder
@@ -92,6 +93,9 @@ class Shop:
 
     def remedies(self) -> Sequence[Remedy]:
         return ()
+
+    def within_budget(self, record: ReviewRecord) -> AbstractContextManager[None]:
+        return nullcontext()
 
     def drop(self, name: str) -> Adapter:
         folder = self.inbox / name

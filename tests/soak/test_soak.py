@@ -10,6 +10,7 @@ import os
 import shutil
 import threading
 from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -32,7 +33,7 @@ from guards.suites.battery_jsonl import load_suite
 from guards.suites.suite import Suite
 from monitor.audit_check import check_audit
 from monitor.configuration import MetricsSettings, RetentionSettings
-from monitor.ledger import Ledger, context_digest
+from monitor.ledger import Ledger, ReviewRecord, context_digest
 from monitor.metrics import metrics_text
 from monitor.reception import Reception
 from monitor.review import Context
@@ -84,6 +85,9 @@ class Tools:
 
     def remedies(self) -> Sequence[Remedy]:
         return ()
+
+    def within_budget(self, record: ReviewRecord) -> AbstractContextManager[None]:
+        return nullcontext()
 
 
 @dataclass(frozen=True)
