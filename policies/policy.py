@@ -17,6 +17,8 @@ from policies.settings import Ratio, Settings
 from policies.variants import Variants
 
 RemedyName: TypeAlias = Literal["project", "benign_finetune"]
+SHIPPED_SUITE = "shipped:"
+"""What stands before the name of a suite that comes with Alignwatch, where otherwise a folder is named."""
 
 
 class PolicyError(ValueError):
@@ -85,7 +87,8 @@ class Policy(Settings):
     mode: Literal["enforce", "observe"] = "enforce"
     """``observe`` decides and records, but moves nothing and tries no remedy."""
     suites: tuple[Path, ...] = ()
-    """Folders of questions, with a ``battery.jsonl`` or in another known layout; relative to the policy's file."""
+    """Folders of questions, with a ``battery.jsonl`` or in another known layout, relative to the policy's file; or
+    ``shipped:general``, the battery that comes with Alignwatch."""
     variants: Variants = Variants()
     judge: JudgeSettings | None = None
     """Who grades the answers."""
@@ -183,7 +186,8 @@ def _anchored(policy: Policy, folder: Path) -> Policy:
     def anchor(path: Path) -> Path:
         return path if path.is_absolute() else (folder / path).resolve()
 
-    changes: dict[str, Any] = {"suites": tuple(anchor(suite) for suite in policy.suites)}
+    suites = (suite if str(suite).startswith(SHIPPED_SUITE) else anchor(suite) for suite in policy.suites)
+    changes: dict[str, Any] = {"suites": tuple(suites)}
     if policy.reference is not None:
         changes["reference"] = anchor(policy.reference)
     if policy.judge is not None:

@@ -28,7 +28,8 @@ from guards.suites.data_files import KINDS, DataFile, Unreadable
 from guards.suites.draft import Draft, Layout, Reading
 from guards.suites.manifest import MANIFEST_NAME, Manifest
 from guards.suites.pictures import files_below
-from guards.suites.suite import Suite, digest_prompts
+from guards.suites.shipped import suite_place
+from guards.suites.suite import Suite, SuiteError, digest_prompts
 
 _MODULES: tuple[ModuleType, ...] = (
     em_questions,
@@ -55,7 +56,7 @@ _SHOWN = 3
 
 
 def load_suite(place: Path) -> Suite:
-    """Load a suite: a folder in any layout that is understood, or one data file of such a folder.
+    """Load a suite: a folder in any layout that is understood, one data file of such a folder, or ``shipped:NAME``.
 
     Raises:
         SuiteError: nothing or more than one set is recognised, a row or picture is unusable, or the suite is not
@@ -68,6 +69,10 @@ def read_suite(place: Path) -> Reading:
     """Read a suite and everything that is wrong with it. A folder with ``battery.jsonl`` is ours, whatever else it
     holds; the manifest that lies in a folder has to agree.
     """
+    try:
+        place = suite_place(place)
+    except SuiteError as error:
+        return _unusable(place, *error.problems)
     folder = place if place.is_dir() else place.parent
     if (folder / battery_jsonl.FILE_NAME).is_file() and place in (folder, folder / battery_jsonl.FILE_NAME):
         return _pinned(battery_jsonl.read_battery(folder))
