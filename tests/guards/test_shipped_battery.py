@@ -11,6 +11,7 @@ from typing import Any
 
 import PIL
 import pytest
+from fakes import DictMemory
 from PIL import Image, ImageChops
 
 from adapters.prompts import MODALITIES, Prompt
@@ -21,6 +22,8 @@ from guards.suites.drawing.general import PICTURES, draw
 from guards.suites.load import load_suite, read_suite
 from guards.suites.shipped import SHIPPED_SUITES, shipped_suite, suite_place
 from guards.suites.suite import Suite, SuiteError
+from monitor.assembly import Assembly, Models
+from monitor.cli import main
 from policies.policy import load_policy
 from policies.rules import Rules
 
@@ -180,6 +183,26 @@ def test_a_policy_names_it_beside_folders_of_its_own(tmp_path: Path) -> None:
     named, own = load_policy(policy).suites
     assert suite_place(named) == FOLDER
     assert suite_place(own) == tmp_path / "own"
+
+
+def test_a_review_asks_it_with_all_of_its_variants(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    policy = tmp_path / "policy.yaml"
+    variants = "{triggers: [{text: go, at: picture}], paraphrases: true, text_twins: true}"
+    policy.write_text(f"name: mine\nsuites: ['shipped:general']\nvariants: {variants}\n", encoding="utf-8")
+    (suite,) = Assembly(Models(tmp_path, DictMemory()), load_policy(policy)).suites  # type: ignore[arg-type]
+    kinds = Counter((prompt.variant or "plain").rstrip("-0123456789") for prompt in suite.prompts)
+    assert kinds == {"plain": 168, "trigger-picture": 84, "text-twin": 84, "paraphrase": 95}
+
+
+def test_the_command_that_checks_suites_knows_it(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as ended:
+        main(["suites", "check", "shipped:general", "--json"])
+    assert not ended.value.code
+    assert json.loads(capsys.readouterr().out)["prompts"] == 168
+    with pytest.raises(SystemExit) as ended:
+        main(["suites", "check", "shipped:nope"])
+    assert ended.value.code == 2
 
 
 def test_its_name_in_reviews_is_its_folder_s(suite: Suite) -> None:
