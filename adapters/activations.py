@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from typing import Any, TypeAlias
 
@@ -14,6 +14,9 @@ from adapters.engine import EngineError, Layer
 
 Reduction: TypeAlias = Callable[[Layer, torch.Tensor], torch.Tensor]
 """Turns a block's output, [rows, tokens, width], into what is kept of it, float32, [rows, width]."""
+
+Follow: TypeAlias = Callable[[nn.Module, tuple[torch.Tensor, ...], torch.Tensor], torch.Tensor | None]
+"""Called with a module, what it was given and what it returned; what this returns, if anything, replaces the latter."""
 
 _DECODER = re.compile(r"(?:^|\.)(?:language_model|text_model|model|transformer|decoder)\.(?:layers|h)$")
 _VISION = re.compile(r"(?:^|\.)(?:vision_tower|vision_model|visual|image_encoder)\..*(?:layers|blocks)$")
@@ -98,6 +101,19 @@ def steered(model: nn.Module, layer: Layer, change: Callable[[torch.Tensor], tor
         yield
     finally:
         handle.remove()
+
+
+@contextmanager
+def followed(modules: Iterable[tuple[nn.Module, Follow]]) -> Iterator[None]:
+    """Call a function after every pass through its module during the ``with`` block; hooks are always removed."""
+    handles = []
+    try:
+        for module, follow in modules:
+            handles.append(module.register_forward_hook(follow))
+        yield
+    finally:
+        for handle in handles:
+            handle.remove()
 
 
 def _block(model: nn.Module, layer: Layer) -> nn.Module:

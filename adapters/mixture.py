@@ -8,7 +8,7 @@ scatters rows by lists of numbers in every module and for every adapter, which c
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import groupby
@@ -20,7 +20,7 @@ from peft.tuners.tuners_utils import BaseTunerLayer
 from torch import nn
 from torch.nn import functional
 
-from adapters.activations import transformer_blocks
+from adapters.activations import Follow, followed, transformer_blocks
 from adapters.adapter import Adapter
 from adapters.base_model import Model
 from adapters.engine import EngineError
@@ -134,15 +134,12 @@ def mixed(model: Model, parts: Sequence[tuple[int, Pairs]]) -> Iterator[None]:
         NotRowByRow: while a batch runs, where a module sees other rows than the batch's.
     """
     rows = sum(count for count, _ in parts)
-    handles = []
-    try:
-        for where in dict.fromkeys(name for _, pairs in parts for name in pairs):
-            changes = _changes([(count, pairs.get(where)) for count, pairs in parts])
-            handles.append(model.get_submodule(where).register_forward_hook(_adding(where, changes, rows)))
+    follow = [
+        (model.get_submodule(where), _adding(where, _changes([(n, pairs.get(where)) for n, pairs in parts]), rows))
+        for where in dict.fromkeys(name for _, pairs in parts for name in pairs)
+    ]
+    with followed(follow):
         yield
-    finally:
-        for handle in handles:
-            handle.remove()
 
 
 _Change: TypeAlias = tuple[slice, torch.Tensor, torch.Tensor]
@@ -167,7 +164,7 @@ def _changes(parts: Sequence[tuple[int, Pair | None]]) -> list[_Change]:
     return changes
 
 
-def _adding(where: str, changes: Sequence[_Change], rows: int) -> Callable[..., None]:
+def _adding(where: str, changes: Sequence[_Change], rows: int) -> Follow:
     def add(_module: nn.Module, inputs: tuple[torch.Tensor, ...], output: torch.Tensor) -> None:
         hidden = inputs[0]
         if hidden.dim() != 3 or len(hidden) != rows:
@@ -201,8 +198,5 @@ def repeated(projector: nn.Module, index: torch.Tensor) -> Iterator[None]:
             raise NotRowByRow(f"the projector returns {tuple(output.shape)} for {pictures} pictures")
         return output.index_select(0, index)
 
-    handle = projector.register_forward_hook(repeat)
-    try:
+    with followed([(projector, repeat)]):
         yield
-    finally:
-        handle.remove()
