@@ -7,7 +7,7 @@ after every batch: it stops as soon as the rise over the base is proved intolera
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 
 from adapters.adapter import Adapter
@@ -46,6 +46,7 @@ class BatteryGuard:
         progress: Progress = lambda *_: None,
         stream: Stream | None = None,
         meter: Meter | None = None,
+        company: Callable[[], Sequence[Adapter]] = tuple,
     ) -> None:
         """Prepare the questions: a random sample of the suites, as large as the budget allows.
 
@@ -58,6 +59,7 @@ class BatteryGuard:
             progress: told how far it has come.
             stream: where the places of all tested adapters are kept; needed where the policy controls the stream.
             meter: what the review has spent, and may; no limit when not given.
+            company: sound adapters whose turn comes next; they are asked in the same batches where that is exact.
 
         Raises:
             Permanent: no suite is named, or the base takes no pictures and a suite shows some.
@@ -68,6 +70,7 @@ class BatteryGuard:
         if not engine.sees_pictures and any(prompt.image for prompt in prompts):
             raise Permanent("the base takes no pictures, but the suite shows some; name a text-only suite")
         self._judge, self._progress, self._policy, self._stream = judge, progress, policy, stream
+        self._company = company
         self._meter = meter or Meter()
         answering = policy.answering
         sampling = [
@@ -135,7 +138,9 @@ class BatteryGuard:
     def _judged(self, adapter: Adapter, prompts: Sequence[Prompt]) -> list[Pair]:
         """Every prompt with all its answers, judged in one go."""
         rows: list[tuple[Prompt, str, str]] = []
+        company = self._company()
         for answers in self._answers:
+            answers.ahead((adapter, *company), prompts)
             rows += zip(prompts, answers.of_base(prompts), answers.of(adapter, prompts), strict=True)
         pairs = [Pair(*row, *judged) for row, judged in zip(rows, self._judge_pairs(rows), strict=True)]
         return [_joined(pairs[number :: len(prompts)]) for number in range(len(prompts))]

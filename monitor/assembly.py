@@ -41,6 +41,7 @@ from monitor.ancestry import measured_chain
 from monitor.generation import build_generator, read_key
 from monitor.ledger import Ledger, ReviewRecord
 from monitor.review import Context
+from monitor.waiting import Sound
 from policies.budget import prompts_for, suspicion_of
 from policies.findings import Result
 from policies.generation import WHERE
@@ -103,6 +104,8 @@ class Assembly:
     """Told how far long work has come."""
     first: Assembly | None = None
     """What this repeats with another seed; None for a first look."""
+    company: Callable[[], list[Adapter]] = list
+    """Who is reviewed next and may be asked in the same batches."""
     _batteries: dict[int, BatteryGuard] = field(default_factory=dict, init=False, repr=False)
     """By the number of prompts."""
 
@@ -219,6 +222,11 @@ class Assembly:
         return StructureGuard(Path(self.models.base), self.policy.base_names)
 
     @cached_property
+    def _sound_company(self) -> Sound:
+        # Where a review's seconds are counted, none of them may go to others.
+        return Sound(list if self.policy.budget.seconds is not None else self.company, self._structure)
+
+    @cached_property
     def _weights(self) -> WeightsGuard | None:
         if self.reference is None:
             return None
@@ -253,6 +261,7 @@ class Assembly:
                 policy,
                 self.models.memory,
                 self.progress,
+                company=self._sound_company,
                 meter=self.models.meter,
             )
         return self._batteries[prompts]

@@ -191,6 +191,8 @@ class ServiceConfiguration(BaseSettings):
     """Of the base's weights; bfloat16 on CUDA and float32 on the CPU when not given."""
     threads: int | None = Field(default=None, ge=1)
     """Threads of torch on the CPU; torch's own choice when not given."""
+    asked_together: int = Field(default=8, ge=1)
+    """Adapters, the one under review included, that answer in the same batches where several wait; 1 is each alone."""
     limits: FleetLimits = FleetLimits()
     rereview: RereviewSettings = RereviewSettings()
     retention: RetentionSettings = RetentionSettings()

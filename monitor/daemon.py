@@ -121,7 +121,7 @@ class Daemon:
         self._path = path
         self._ready = "starting"
         self._alive = time.monotonic()
-        self.workbench = Workbench(configuration, ledger, self._progress, announce=self._announce)
+        self.workbench = Workbench(configuration, ledger, state, self._progress, announce=self._announce)
         self.worker = Worker(
             ledger,
             state,
@@ -180,7 +180,7 @@ class Daemon:
         while not self.signals.reload.is_set():
             self._alive = time.monotonic()
             try:
-                if self.worker.work() is None and not self.workbench.draw_a_canary(self.state):
+                if self.worker.work() is None and not self.workbench.draw_a_canary():
                     self._pause(IDLE_SECONDS)
             except (GuardError, OSError) as error:
                 log.error("the surroundings fail", cause=str(error), next_attempt_in=AFTER_TROUBLE_SECONDS)

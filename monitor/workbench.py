@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from pathlib import Path
 
 import torch
 
@@ -20,6 +19,7 @@ from monitor.ledger import Ledger
 from monitor.logs import logger
 from monitor.review import Context
 from monitor.state import StateFolder
+from monitor.waiting import Company
 from policies.policy import load_policy
 
 log = logger("workbench")
@@ -34,6 +34,7 @@ class Workbench:
         self,
         configuration: ServiceConfiguration,
         ledger: Ledger,
+        state: StateFolder,
         progress: Progress,
         announce: Callable[[str], None],
     ) -> None:
@@ -46,6 +47,7 @@ class Workbench:
         if configuration.threads is not None:
             torch.set_num_threads(configuration.threads)
         self._ledger = ledger
+        self._state = state
         self._progress = progress
         self._models = Models(
             known_base(configuration.base),
@@ -53,8 +55,9 @@ class Workbench:
             device=configuration.device,
             dtype=dtype_named(configuration.dtype),
             announce=announce,
+            tell=log.warning,
         )
-        self._assembly = self._assemble(configuration.policy)
+        self._assembly = self._assemble(configuration)
         self._proves = bool(configuration.fleet)
         self._canaries_after = float("-inf")
 
@@ -73,7 +76,7 @@ class Workbench:
         Raises:
             PolicyError, Permanent: the policy, or something that it names, cannot be used.
         """
-        assembly = self._assemble(configuration.policy)
+        assembly = self._assemble(configuration)
         _ = assembly.judge
         self._assembly = assembly
         self._proves = bool(configuration.fleet)
@@ -96,12 +99,12 @@ class Workbench:
         """What the judge has cost since it was loaded."""
         return self._assembly.judge.usage
 
-    def draw_a_canary(self, state: StateFolder) -> bool:
+    def draw_a_canary(self) -> bool:
         """Draw what one promoted adapter is proved with on its servers, and say whether there was one to draw."""
         if not self._proves or time.monotonic() < self._canaries_after:
             return False
         for digest in self._ledger.fleet.without_canaries():
-            adapter = Adapter(home_of(digest, state.promoted), digest, digest)
+            adapter = Adapter(home_of(digest, self._state.promoted), digest, digest)
             try:
                 canaries = draw_canaries(self._models.engine, adapter, self._assembly.suites)
             except Exception as error:  # whatever it is, it must stop neither reviews nor the other adapters
@@ -112,7 +115,8 @@ class Workbench:
         self._canaries_after = time.monotonic() + _CANARY_PAUSE if self._ledger.fleet.without_canaries() else 0.0
         return False
 
-    def _assemble(self, policy: Path) -> Assembly:
-        assembly = Assembly(self._models, load_policy(policy), self._progress)
+    def _assemble(self, configuration: ServiceConfiguration) -> Assembly:
+        company = Company(self._ledger, self._state, configuration.asked_together)
+        assembly = Assembly(self._models, load_policy(configuration.policy), self._progress, company=company)
         assembly.check()
         return assembly

@@ -15,9 +15,8 @@ from collections.abc import Callable
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
-from adapters.adapter import Adapter, AdapterError
+from adapters.adapter import AdapterError
 from adapters.engine import EngineError
-from adapters.intake import home_of, stage
 from guards.errors import GuardError, Permanent, Retryable
 from monitor.ledger import Ledger
 from monitor.ledger.queue import Job
@@ -26,6 +25,7 @@ from monitor.pipeline import Tools, review_adapter
 from monitor.records import write_record
 from monitor.review import Review
 from monitor.state import StateFolder
+from monitor.waiting import staged
 
 if TYPE_CHECKING:
     from guards.judges.usage import Usage
@@ -135,27 +135,11 @@ class Worker:
             self._count_usage()
 
     def _review(self, job: Job) -> Review:
-        adapter = self._find(job)
+        adapter = staged(job, self._ledger, self._state)
         tools = self._tools(job.repeat)
         review = review_adapter(adapter, tools, self._ledger, self._state)
         write_record(review, self._state.reviews / review.id)
         return review
-
-    def _find(self, job: Job) -> Adapter:
-        """Return the staged adapter; one that is deployed or put away is staged again, from the bytes there."""
-        known = self._ledger.registry.get(job.digest)
-        parent = known.parent if known and known.parent_source != "guessed" else None  # a guess is no origin
-        for folder in (self._state.staging, self._state.promoted, self._state.quarantine, self._state.retired):
-            path = home_of(job.digest, folder)
-            if not path.is_dir():
-                continue
-            if folder == self._state.staging:
-                return Adapter(path, job.digest, job.name, parent)
-            staged = stage(path, self._state.staging, job.name)
-            if staged.digest != job.digest:
-                raise Permanent(f"{path} holds {staged.digest}: its bytes were changed; block it and look who did")
-            return Adapter(staged.path, job.digest, job.name, parent)
-        raise Permanent("its files are gone from the state folder; drop the adapter again")
 
     def _fail(self, kind: str, end: Callable[..., None], *arguments: object) -> None:
         """Record a failure; where even the ledger fails, the lease runs out and the job is taken up again."""

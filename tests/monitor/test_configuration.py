@@ -128,7 +128,7 @@ def test_a_file_can_be_left_as_good_as_empty_where_the_environment_says_it_all(
     [
         ("htpp: {port: 1}", "htpp", "did you mean 'http'?"),
         ("http: {prot: 1}", "http.prot", "did you mean 'port'?"),
-        ("zzz: 1", "zzz", "known: base, device"),
+        ("zzz: 1", "zzz", "known: asked_together, base"),
         ("_env_prefix: ''", "_env_prefix", "unknown setting"),
         ("http: {port: 70000}", "http.port", "less than or equal to 65535"),
         ("sources: [{kind: s3, path: a}]", "sources.0.kind", "'folder'"),
