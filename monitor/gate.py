@@ -69,6 +69,7 @@ def gate(request: GateRequest, progress: ConsoleProgress) -> Review:
             device=device_named(request.device),
             dtype=dtype_named(request.dtype),
             announce=lambda what: progress(what, 0, 1),
+            tell=progress.say,
         )
         tools = Assembly(models, policy, progress)
         tools.check()

@@ -95,7 +95,14 @@ def write_configuration(
     asked = {
         **POLICY,
         "suites": [str(world.suite)],
-        "judge": {"kind": "openai", "base_url": judge, "model": "some-judge", "attempts": 2, "timeout_seconds": 20},
+        "judge": {
+            "kind": "openai",
+            "base_url": judge,
+            "model": "some-judge",
+            "attempts": 2,
+            "timeout_seconds": 20,
+            "patience_seconds": 0,
+        },
         **(policy or {}),
     }
     (folder / "policy.yaml").write_text(yaml.safe_dump(asked))

@@ -247,16 +247,16 @@ def test_a_person_signs_in_asks_for_a_review_and_signs_out(
         page.goto(f"{address}/adapters/{digest(20)}")
         page.get_by_label("Token").fill("aw_wrong")
         page.get_by_role("button", name="Sign in").click()
-        assert page.get_by_role("alert").is_visible()
+        page.get_by_role("alert").wait_for(timeout=15_000)
         page.get_by_label("Token").fill(token)
         page.get_by_role("button", name="Sign in").click()
-        assert page.url == f"{address}/adapters/{digest(20)}"
+        page.wait_for_url(f"{address}/adapters/{digest(20)}", timeout=15_000)
         page.get_by_role("button", name="Ask for a review").click()
-        assert page.get_by_text("The review is queued").is_visible()
+        page.get_by_text("The review is queued").wait_for(timeout=15_000)
         page.get_by_role("button", name="Sign out").click()
-        assert page.url == f"{address}/login"
+        page.wait_for_url(f"{address}/login", timeout=15_000)
         page.goto(address)
-        assert page.url == f"{address}/login"
+        page.wait_for_url(f"{address}/login", timeout=15_000)
         context.close()
     job = site.ledger.queue.job(digest(20))
     assert job is not None

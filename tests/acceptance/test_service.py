@@ -18,6 +18,7 @@ from conftest import World
 from judge_server import Asked, JudgeServer
 from service import Service, running_service, write_configuration
 
+from guards.judges.remembered import CHUNK
 from monitor.audit_check import check_audit
 from monitor.cli import main
 from monitor.ledger import Ledger
@@ -128,21 +129,22 @@ def test_a_person_blocks_a_deployed_adapter_and_the_running_service_follows(mini
 def test_a_killed_service_goes_on_where_it_was_and_repeats_no_judgement(
     tmp_path: Path, picture_world: World, judge: JudgeServer
 ) -> None:
+    answers = 120
     write_configuration(tmp_path, picture_world, judge.url)
-    judge.script = ["good"] * 60 + ["slow"]
+    judge.script = ["good"] * answers + ["slow"]
     with running_service(tmp_path) as service:
         service.drop(picture_world.good, "good")
-        service.until(lambda: len(judge.asked) > 60)
+        service.until(lambda: len(judge.asked) > answers)
         service.process.kill()
-    answered = Counter(_transcript(asked) for asked in judge.asked[:60])
+    answered = Counter(_transcript(asked) for asked in judge.asked[:answers])
     with JudgeServer(grade=by_word) as second:
         write_configuration(tmp_path, picture_world, second.url)
         with running_service(tmp_path) as service:
             service.until(lambda: service.places().get("good") == "promoted")
             assert service.stop() == 0
         repeated = Counter(_transcript(asked) for asked in second.asked) & answered
-    kept = 48  # judgements are kept in chunks of this size; what was under way when the process died is asked again
-    assert sum(repeated.values()) <= 60 - kept
+    # Judgements are kept in chunks; what was under way when the process died is asked again.
+    assert sum(repeated.values()) <= CHUNK < answers
     with Ledger(tmp_path / "state" / "ledger.db") as ledger:
         assert check_audit(ledger).problems == ()
         assert len(ledger.reviews()) == 1
