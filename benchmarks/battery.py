@@ -118,16 +118,26 @@ def compare(
 
 
 def answer_in_battery(
-    engine: TransformersEngine, adapters: Sequence[Adapter], suite: Suite, policy: Policy, ledger: Path
+    engine: TransformersEngine,
+    adapters: Sequence[Adapter],
+    suite: Suite,
+    policy: Policy,
+    ledger: Path,
+    together: bool = False,
 ) -> tuple[float, dict[str, list[tuple[Prompt, str]]]]:
-    """Examine every adapter with a fresh ledger: the seconds, and by adapter what base and adapter said."""
+    """Examine every adapter with a fresh ledger: the seconds, and by adapter what base and adapter said.
+
+    ``together``: while one is examined, those after it answer in the same batches.
+    """
     answers = {}
     spent = 0.0
+    waiting = list(adapters) if together else []
     with Ledger(ledger) as memory:
         judge = SilentJudge()
-        battery = BatteryGuard(engine, judge, [suite], policy, memory)
+        battery = BatteryGuard(engine, judge, [suite], policy, memory, company=lambda: waiting)
         for adapter in adapters:
             judge.seen.clear()
+            waiting = waiting[1:]
             spent += seconds(lambda examined=adapter: battery.examine(examined))  # type: ignore[misc]
             answers[adapter.digest] = [(one.prompt, one.answer) for one in judge.seen]
     return spent, answers
