@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
+import krippendorff
 import numpy as np
 import pytest
 from hypothesis import given
@@ -27,6 +30,43 @@ def test_alpha_is_that_of_the_published_example(level: str, published: float) ->
     assert told.value == pytest.approx(published, abs=5e-4)
     assert told.n == 11  # the last unit was seen by one observer alone
     assert told.low < told.value < told.high <= 1
+
+
+@given(
+    st.integers(2, 4).flatmap(
+        lambda raters: st.lists(
+            st.lists(st.none() | st.integers(0, 100), min_size=raters, max_size=raters), min_size=1, max_size=25
+        )
+    ),
+    st.sampled_from(["nominal", "interval"]),
+)
+def test_alpha_is_that_of_the_matrix_of_coincidences(
+    answers: list[list[int | None]], level: Literal["nominal", "interval"]
+) -> None:
+    ratings = list(zip(*answers, strict=True))
+    twice = [answer for answer in answers if sum(rating is not None for rating in answer) >= 2]
+    told = krippendorffs_alpha(ratings, level, [str(row) for row in range(len(answers))])
+    if len({rating for answer in twice for rating in answer if rating is not None}) < 2:
+        assert told is None
+    else:
+        assert told is not None
+        table = np.array([[np.nan if r is None else r for r in row] for row in ratings], dtype=float)
+        expected = krippendorff.alpha(reliability_data=table, level_of_measurement=level)
+        assert told.value == pytest.approx(expected, abs=1e-9)
+        assert told.n == len(twice)
+        assert told.low <= told.value <= told.high <= 1
+
+
+def test_alpha_of_thousands_of_different_scores_needs_no_matrix_of_them() -> None:
+    draw = np.random.default_rng(2)
+    truth = draw.uniform(0, 100, 5000)
+    told = krippendorffs_alpha(
+        [list(truth), list(truth + draw.normal(0, 10, 5000))], "interval", [str(row) for row in range(5000)]
+    )
+    assert told is not None
+    # The variance that is shared, 100²/12, in that of one rating.
+    assert told.value == pytest.approx(833.3 / (833.3 + 50), abs=0.01)
+    assert told.high - told.low < 0.01
 
 
 def test_kappa_is_that_of_a_worked_table() -> None:
