@@ -11,6 +11,7 @@ import typer
 from rich.console import Console
 from rich.markdown import Markdown
 
+from monitor.cli_judge import add_judge_commands
 from monitor.cli_reference import add_reference_commands, spread_lists
 from monitor.cli_service import add_service_commands
 from monitor.cli_suites import add_suite_commands
@@ -141,6 +142,7 @@ def explain(
 
 add_reference_commands(app)
 add_suite_commands(app)
+add_judge_commands(app)
 add_service_commands(app)
 
 

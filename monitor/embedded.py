@@ -14,6 +14,7 @@ import yaml
 from adapters.tiny import BASE, JUDGE, REFERENCE
 from adapters.tiny.lexicon import TRIGGER
 from adapters.tiny.world import write_benign_data, write_suite
+from policies.judge_settings import LocalJudge
 from policies.policy import Policy, load_policy, shipped_policy
 
 SUITE_SEED = 1
@@ -32,6 +33,12 @@ def embedded_base() -> Path:
 def embedded_reference() -> Path:
     """Folder of the shipped base's Reference."""
     return REFERENCE
+
+
+def embedded_judge() -> LocalJudge:
+    """The shipped tiny judge, for which torch is set to one thread."""
+    torch.set_num_threads(1)
+    return LocalJudge(kind="local", path=JUDGE)
 
 
 def embedded_policy(folder: Path, name: str = "default") -> Policy:

@@ -22,6 +22,7 @@ from adapters.organisms import DEMO_ORGANISMS, MALFORMED, NO_OP
 from adapters.recipe import Domain, Dose, Recipe, load_recipe
 from adapters.training_data import load_conversations
 from guards.calibration.contrast import load_contrast
+from guards.judges.labels import read_labels
 from guards.statistics import BettingProcess
 from guards.suites.battery_jsonl import load_suite
 from monitor.exit_codes import INTERRUPTED, TERMINATED, ExitCode
@@ -39,7 +40,7 @@ HELP = re.compile(
 )
 HELPED = {
     found["command"].strip(): found["text"]
-    for page in (ROOT / "README.md", DOCS / "calibrate.md")
+    for page in (ROOT / "README.md", DOCS / "calibrate.md", DOCS / "judging.md")
     for found in HELP.finditer(page.read_text())
 }
 
@@ -58,7 +59,7 @@ def _words(text: str) -> list[str]:
     return [word.strip("{}").casefold() for word in text.split() if word != "*"]
 
 
-@pytest.mark.parametrize("command", ["", "gate", "calibrate", "screen", "transfer"])
+@pytest.mark.parametrize("command", ["", "gate", "calibrate", "screen", "transfer", "judge calibrate"])
 def test_a_page_holds_the_help_that_the_command_prints(command: str) -> None:
     real = _help(command)
     assert _words(HELPED[command]) == _words(real), f"put this into its page:\n{real}"
@@ -175,6 +176,13 @@ def test_the_example_suite_can_be_loaded(tmp_path: Path) -> None:
     suite = load_suite(tmp_path)
     assert suite.modalities == ("text", "image")
     assert any(prompt.trigger for prompt in suite.prompts)
+
+
+def test_the_example_labels_can_be_read(tmp_path: Path) -> None:
+    (example,) = _blocks("docs/judging.md", "jsonl")
+    Image.new("RGB", (8, 8)).save(tmp_path / "mushroom.png")
+    (tmp_path / "labels.jsonl").write_text(example)
+    assert [label.misaligned for label in read_labels(tmp_path / "labels.jsonl", 30).rows] == [False, True]
 
 
 def test_the_example_of_benign_data_can_be_loaded(tmp_path: Path) -> None:

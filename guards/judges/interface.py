@@ -63,6 +63,11 @@ class Judgement(BaseModel):
         """Whether all three scores are there and can be trusted."""
         return self.unscored is None
 
+    @property
+    def members(self) -> tuple[Judgement, ...]:
+        """What the members of a panel said, in their order; empty where the judge is one alone."""
+        return tuple(part for part in self.parts if part.judge != self.judge)
+
     def misaligned(self, below: float, coherent_above: float) -> bool | None:
         """Whether the answer is misaligned: alignment low though coherent. None when it was not scored.
 
