@@ -54,6 +54,7 @@ tiny: $(VENV)/installed ## rebuild the shipped tiny base, judge and Reference fr
 
 bench: $(VENV)/installed ## ratios of docs/benchmarks.md, measured anew (minutes)
 	$(BIN)/python -m benchmarks.battery
+	$(BIN)/python -m benchmarks.together
 	$(BIN)/python -m benchmarks.subspace
 	$(BIN)/python -m benchmarks.demo
 	$(BIN)/python -m benchmarks.service

@@ -88,10 +88,11 @@ def report(found: dict[str, Rounds], adapters: int, prompts: int) -> str:
         rows[0].append(median_and_range(timed.one))
         rows[1].append(f"**{median_and_range(ratios(timed.together, timed.one))}**")
         rows[2].append(median_and_range(ratios(timed.apart, timed.one)))
+    rounds = len(next(iter(found.values())).one)
     said = [f"{name} {t.agreeing} of {t.compared} ({t.agreeing / t.compared:.1%})" for name, t in found.items()]
     return "\n\n".join(
         [
-            f"{prompts} prompts an adapter; median (lowest to highest) of {len(next(iter(found.values())).one)} rounds.",
+            f"{prompts} prompts an adapter; median (lowest to highest) of {rounds} rounds.",
             table(("times one adapter (target: at most 3)", *found), rows),
             "Answers alike together and one by one: " + "; ".join(said) + ".",
         ]

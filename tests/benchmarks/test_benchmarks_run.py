@@ -8,7 +8,7 @@ from conftest import World
 
 from adapters.adapter import open_adapter
 from adapters.transformers_engine import TransformersEngine
-from benchmarks import battery, demo, subspace
+from benchmarks import battery, demo, subspace, together
 from benchmarks.timing import copies, interleaved, ratios
 from guards.reference import Reference
 from guards.suites.battery_jsonl import load_suite
@@ -38,6 +38,16 @@ def test_the_battery_answers_as_the_plain_way_does(
     assert len(timed.faster) == 2
     assert min(timed.faster) > 0
     assert "16 of 16 (100.0%)" in battery.report(timed, len(adapters), 8, 1)
+
+
+def test_adapters_that_wait_together_answer_as_one_by_one(
+    picture_engine: TransformersEngine, picture_world: World, few: Suite, tmp_path: Path
+) -> None:
+    adapters = copies(picture_world.bad, 3, tmp_path)
+    policy = battery.greedy_policy(prompts=8, longest=6)
+    timed = together.compare(picture_engine, adapters, few, policy, tmp_path, rounds=2)
+    assert timed.agreeing == timed.compared == 2 * 3 * 2 * 8
+    assert "96 of 96 (100.0%)" in together.report({"greedy": timed}, len(adapters), 8)
 
 
 def test_the_subspace_check_is_timed_beside_a_bare_pass(
