@@ -39,7 +39,7 @@ class VllmServer:
     def __init__(self, folder: Path, model: Path = BASE, rank: int = 8, slots: int = SLOTS) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         self._folder = folder
-        self._model, self._rank, self._slots = model, rank, slots
+        self.model, self._rank, self._slots = model, rank, slots
         with socket.socket() as probe:
             probe.bind(("127.0.0.1", 0))
             self.port = probe.getsockname()[1]
@@ -51,7 +51,7 @@ class VllmServer:
 
     def start(self, tower: bool = True) -> float:
         """Start it, with the vision tower's LoRA on or off, and return how many seconds it took."""
-        command = [str(VLLM), "serve", str(self._model), "--host", "127.0.0.1", "--port", str(self.port)]
+        command = [str(VLLM), "serve", str(self.model), "--host", "127.0.0.1", "--port", str(self.port)]
         command += ["--served-model-name", "base", "--dtype", "float32", "--max-model-len", "512"]
         command += ["--max-num-seqs", "8", "--enforce-eager", "--enable-lora", "--max-lora-rank", str(self._rank)]
         command += ["--max-loras", str(self._slots), *(["--enable-tower-connector-lora"] if tower else [])]
