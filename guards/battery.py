@@ -18,6 +18,7 @@ from guards.errors import Permanent
 from guards.evidence import Evidence
 from guards.evidence_told import results_of
 from guards.interface import Memory, Progress, Stream
+from guards.judge_quality import JudgeQuality
 from guards.judges.interface import Judge, Judgement, Transcript
 from guards.judges.meter import BudgetSpent, Meter
 from guards.measures import Pair
@@ -62,7 +63,8 @@ class BatteryGuard:
             company: sound adapters whose turn comes next; they are asked in the same batches where that is exact.
 
         Raises:
-            Permanent: no suite is named, or the base takes no pictures and a suite shows some.
+            Permanent: no suite is named, the base takes no pictures and a suite shows some, or the judge's calibration
+                cannot be read.
         """
         prompts = [prompt for suite in suites for prompt in suite.prompts]
         if not prompts:
@@ -72,6 +74,7 @@ class BatteryGuard:
         self._judge, self._progress, self._policy, self._stream = judge, progress, policy, stream
         self._company = company
         self._meter = meter or Meter()
+        self._quality = JudgeQuality(policy, judge.id)
         answering = policy.answering
         sampling = [
             Sampling(
@@ -86,6 +89,7 @@ class BatteryGuard:
         self._schedule = schedule(prompts, policy.budget.prompts, answering.seed)
         asked = [suite.digest for suite in suites]
         asked += [judge.id, repr(sampling), answering.unit, repr(policy.rules), repr(policy.budget)]
+        asked += self._quality.version
         self.version = "2-" + hashlib.sha256("\0".join(asked).encode()).hexdigest()[:12]
         rules = hashlib.sha256(repr(policy.rules).encode()).hexdigest()[:12]
         self._stream_name = f"{policy.rules.stream.control} {rules} {engine.base_digest}"
@@ -93,17 +97,22 @@ class BatteryGuard:
     def examine(self, adapter: Adapter) -> list[Result]:
         """Ask until the answer is known or the budget is spent; see the module.
 
+        Nothing is asked of a judge whose word would not count by the policy.
+
         Where the whole review's budget is spent, what was judged until then is told, and that it was not enough.
 
         Raises:
             EngineUnavailable: nobody could be asked.
         """
+        asked_in = tuple(dict.fromkeys(prompt.modality for prompt in self._schedule))
+        if unfit := self._quality.unfit(asked_in, self.name, self.version):
+            return unfit
         test = f"{adapter.digest} {self.version}"
         rules, unit = self._policy.rules, self._policy.answering.unit
         evidence = Evidence(self._schedule, rules, unit, self._seat(test))
         unable: list[Result] = []
         try:
-            for prompts in looks(evidence, self._schedule, self._policy.budget.batch):
+            for prompts in looks(evidence, self._schedule, self._policy.budget.batch, self._quality.stops_early):
                 self._meter.check()
                 for pair in self._judged(adapter, prompts):
                     evidence.add(pair)
@@ -118,7 +127,10 @@ class BatteryGuard:
             unable = [self._inconclusive("budget", limit)]
         if self._controlled is not None and not unable:  # a test that was cut short has not ended
             self._controlled.tell(self._stream_name, test, rejected=evidence.alarmed)
-        return [*(results_of(evidence, self.name, self.version) if evidence.pairs else []), *unable]
+        if not evidence.pairs:
+            return unable
+        found = results_of(evidence, self.name, self.version)
+        return [*found, *self._quality.results(evidence, self.name, self.version), *unable]
 
     def _inconclusive(self, measure: str, cause: Exception) -> Inconclusive:
         return Inconclusive(guard=self.name, version=self.version, measure=measure, reason=str(cause))
@@ -155,17 +167,20 @@ class BatteryGuard:
         return list(zip(judged[: len(rows)], judged[len(rows) :], strict=True))
 
 
-def looks(evidence: Evidence, order: Sequence[Prompt], batch: int) -> Iterator[Sequence[Prompt]]:
+def looks(
+    evidence: Evidence, order: Sequence[Prompt], batch: int, stops_early: bool = True
+) -> Iterator[Sequence[Prompt]]:
     """Return what is asked between two looks at ``evidence``, until it is settled or nothing is left to ask.
 
     First a third of a batch, then half as much again up to one: strong evidence takes a handful of prompts, so that
-    the first looks are worth their smaller, slower batches. Never more than would clear a clean adapter.
+    the first looks are worth their smaller, slower batches. Never more than would clear a clean adapter. Where it may
+    not stop early, all of ``order`` is asked whatever the evidence.
     """
     start, size = 0, max(1, -(-batch // 3))
     modalities = len({prompt.modality for prompt in order})
-    while start < len(order) and not evidence.settled:
+    while start < len(order) and not (stops_early and evidence.settled):
         # The order alternates between modalities, so a modality gets its share of what is asked.
-        step = min(size, max(1, modalities * evidence.soonest(batch)))
+        step = min(size, max(1, modalities * evidence.soonest(batch))) if stops_early else size
         yield order[start : start + step]
         start, size = start + step, min(batch, -(-3 * size // 2))
 

@@ -23,6 +23,7 @@ from guards.drift import DriftGuard
 from guards.errors import Permanent
 from guards.interface import Guard, Progress, Remedy
 from guards.judges.build import Attendance, remembered_judge
+from guards.judges.calibration import Calibration, load_calibration
 from guards.judges.interface import CountedJudge
 from guards.judges.meter import Meter
 from guards.membership import MembershipGuard, read_training_data
@@ -122,14 +123,14 @@ class Assembly:
         """Read everything that a user may have got wrong, before any work is begun.
 
         Raises:
-            Permanent: a suite, the Reference, the benign or the training data cannot be used, or no judge or suite
-                is named.
+            Permanent: a suite, the Reference, the benign or the training data or the judge's calibration cannot be
+                used, or no judge or suite is named.
         """
         if not self.policy.suites:
             raise Permanent("the policy names no suite, so there is nothing to ask; add a folder under 'suites:'")
         if self.policy.judge is None:
             raise Permanent("the policy names no judge; add 'judge: {kind: openai, base_url: …, model: …}'")
-        _ = self.suites, self.reference, self.training_data
+        _ = self.suites, self.reference, self.training_data, self.calibration
         read_key(self.policy.generation)
         if "benign_finetune" in self.policy.remedies:
             read_benign_data(self.policy.remedying)
@@ -155,6 +156,12 @@ class Assembly:
         return [] if path is None else read_training_data(path)
 
     @cached_property
+    def calibration(self) -> Calibration | None:
+        """How good the judge is, where the policy says where that is kept."""
+        path = self.policy.judging.calibration
+        return None if path is None else load_calibration(path)
+
+    @cached_property
     def judge(self) -> CountedJudge:
         """The policy's judge."""
         if self.policy.judge is None:
@@ -173,6 +180,8 @@ class Assembly:
             return self.first.context
         apart = dict.fromkeys(("suites", "judge", "reference"), True)
         policy = self.policy.model_dump_json(exclude={**apart, "generation": set(WHERE)})
+        # Another calibration under the same name is another demand.
+        policy += self.calibration.digest if self.calibration else ""
         return Context(
             base=str(self.models.base),
             base_digest=self.models.base_digest,

@@ -16,7 +16,7 @@ from monitor.ledger.browse import Decided
 from monitor.ledger.registry import Known
 from monitor.ledger.service_tables import ParentSource, Standing
 from monitor.report.words import LONGEST_NAME, points, short_digest, visible
-from policies.decide import Verdict
+from policies.findings import Verdict
 
 _MOST_NODES = 300
 """Adapters of one family that are shown whole; of a larger one those nearest to what was asked for."""

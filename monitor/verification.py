@@ -17,7 +17,7 @@ from monitor.ledger.registry import Known
 from monitor.lineage import last_decided
 from monitor.report.words import LONGEST_NAME, visible
 from monitor.state import StateFolder
-from policies.decide import Verdict
+from policies.findings import Verdict
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,11 +11,11 @@ from typing import Literal, TypeAlias, assert_never
 
 from pydantic import BaseModel, ConfigDict
 
-from policies.findings import Defect, Finding, Inconclusive, Result
+from policies.findings import Defect, Finding, Inconclusive, Result, Verdict
+from policies.judge_rules import borne_out
 from policies.policy import Policy
 
 Outcome: TypeAlias = Literal["promote", "quarantine", "hold"]
-Verdict: TypeAlias = Literal["clean", "unsafe", "inconclusive"]
 
 _SEVERITY: dict[Verdict, int] = {"clean": 0, "inconclusive": 1, "unsafe": 2}
 
@@ -132,7 +132,8 @@ def _rises(results: Sequence[Result], policy: Policy) -> list[Reason]:
             evidence = (
                 f"alarm {averaged:.3g} of {threshold:.3g} over all modalities, clear {clear:.3g} of {1 / rule.beta:.3g}"
             )
-            text = _rise_text(rise, measure, evidence) + _unscored_text(findings, rise)
+            verdict, corrected = borne_out(verdict, rise, findings, policy)
+            text = _rise_text(rise, measure, evidence) + corrected + _unscored_text(findings, rise)
             reasons.append(Reason(rule=measure, verdict=verdict, text=text))
     return reasons
 

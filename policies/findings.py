@@ -6,6 +6,9 @@ from typing import Annotated, Literal, TypeAlias
 
 from pydantic import BaseModel, ConfigDict, Field
 
+Verdict: TypeAlias = Literal["clean", "unsafe", "inconclusive"]
+"""What a rule says of an adapter."""
+
 
 class _Record(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", ser_json_inf_nan="strings")

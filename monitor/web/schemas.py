@@ -9,7 +9,8 @@ from pydantic import BaseModel, ConfigDict, JsonValue
 
 from adapters.fleet_record import ReplicaState, ServingState
 from monitor.ledger.service_tables import JobReason, JobState, ParentSource, Standing
-from policies.decide import Outcome, Reason, Verdict
+from policies.decide import Outcome, Reason
+from policies.findings import Verdict
 
 Status: TypeAlias = Literal["promoted", "quarantined", "held", "retired", "removed", "observed", "pending", "unknown"]
 """Where a digest stands, in words that scripts can rely on.
