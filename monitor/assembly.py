@@ -6,9 +6,10 @@ import hashlib
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
+from datetime import timedelta
 from functools import cached_property, partial
 from pathlib import Path
-from typing import assert_never
+from typing import Literal, assert_never
 
 import torch
 
@@ -22,10 +23,13 @@ from guards.battery import BatteryGuard
 from guards.drift import DriftGuard
 from guards.errors import Permanent
 from guards.interface import Guard, Progress, Remedy
-from guards.judges.build import Attendance, remembered_judge
+from guards.judge_stability import JudgeStability, JudgeStabilityGuard, has_moved
+from guards.judges.accepted import plain_id, times_accepted
+from guards.judges.build import Attendance, remembered_judge, single_judges
 from guards.judges.calibration import Calibration, load_calibration
 from guards.judges.interface import CountedJudge
 from guards.judges.meter import Meter
+from guards.judges.transcripts import Unjudged, draw_transcripts, read_transcripts
 from guards.membership import MembershipGuard, read_training_data
 from guards.reference import Reference, load_reference
 from guards.reference_facts import BOTH
@@ -82,13 +86,21 @@ class Models:
         return TransformersEngine(self.base, device=self.device, dtype=self.dtype)
 
     def judge(self, settings: JudgeSettings, judging: Judging) -> CountedJudge:
-        """The judge with these settings, asked at most once about the same transcript or pair."""
+        """The judge with these settings, asked at most once about the same transcript or pair.
+
+        Where it moved and was accepted since it was loaded, it is loaded anew, under its new id.
+        """
         wanted = settings, judging.protocol, judging.orders_within
-        if self._judge is None or self._judge[0] != wanted:
+        if self._judge is None or self._judge[0] != wanted or self._was_accepted(self._judge[1]):
             self.announce("loading the judge")
-            attendance = Attendance(self.meter, self.tell)
+            attendance = Attendance(self.meter, self.tell, self.memory.judge_canaries.acceptances)
             self._judge = wanted, remembered_judge(settings, judging, self.memory, attendance)
         return self._judge[1]
+
+    def _was_accepted(self, judge: CountedJudge) -> bool:
+        """Whether a person has accepted it, or a member of it, under another id since it was loaded."""
+        accepted = self.memory.judge_canaries.acceptances
+        return any(accepted(plain_id(one.id)) != times_accepted(one.id) for one in single_judges(judge))
 
     _judge: tuple[tuple[JudgeSettings, str, float], CountedJudge] | None = field(default=None, init=False, repr=False)
 
@@ -132,6 +144,8 @@ class Assembly:
             raise Permanent("the policy names no judge; add 'judge: {kind: openai, base_url: …, model: …}'")
         _ = self.suites, self.reference, self.training_data, self.calibration
         read_key(self.policy.generation)
+        if self.policy.judging.canaries.file is not None:
+            read_transcripts(self.policy.judging.canaries.file)
         if "benign_finetune" in self.policy.remedies:
             read_benign_data(self.policy.remedying)
 
@@ -201,7 +215,12 @@ class Assembly:
         if self._weights is not None:
             yield self._weights
         yield from self._screens
+        yield from self._look_at_the_judge("before")
+        if has_moved(found):
+            return  # what it says now and what it said before are two rulers, and a battery would be spent for nothing
         yield self._battery(prompts_for(found, self.policy))
+        # A battery of hours may outlast the look at the judge that it relied on.
+        yield from self._look_at_the_judge("after")
 
     def suspicion(self, adapter: Adapter) -> float | None:
         """Return how suspicious an adapter's files alone make it, 0 to 1; None where nothing tells."""
@@ -225,6 +244,24 @@ class Assembly:
             yield
         finally:
             self.models.meter.end()
+
+    @cached_property
+    def judge_stability(self) -> JudgeStability | None:
+        """Holds the judge to its canaries; None where the policy keeps none."""
+        settings = self.policy.judging.canaries
+        if not settings.kept:
+            return None
+
+        def draw(count: int) -> list[Unjudged]:
+            return draw_transcripts(self.generator, self.suites, count)
+
+        return JudgeStability(self.judge, self.models.memory.judge_canaries, draw, settings, self.policy.rules)
+
+    def _look_at_the_judge(self, when: Literal["before", "after"]) -> Iterator[Guard]:
+        """The guard before the battery; after it only where the look before has grown too old meanwhile."""
+        after, stability = timedelta(minutes=self.policy.judging.canaries.minutes), self.judge_stability
+        if stability is not None and (when == "before" or stability.is_due(after)):
+            yield JudgeStabilityGuard(stability, after, when)
 
     @cached_property
     def _structure(self) -> StructureGuard:
@@ -272,6 +309,7 @@ class Assembly:
                 self.progress,
                 company=self._sound_company,
                 meter=self.models.meter,
+                stream=self.models.memory.stream,
             )
         return self._batteries[prompts]
 

@@ -192,9 +192,13 @@ def _anchored(policy: Policy, folder: Path) -> Policy:
         changes["reference"] = anchor(policy.reference)
     if policy.judge is not None:
         changes["judge"] = anchored_judge(policy.judge, anchor)
-    if policy.judging.calibration is not None:
-        calibration = anchor(policy.judging.calibration)
-        changes["judging"] = policy.judging.model_copy(update={"calibration": calibration})
+    judging = policy.judging
+    if judging.calibration is not None:
+        judging = judging.model_copy(update={"calibration": anchor(judging.calibration)})
+    if judging.canaries.file is not None:
+        canaries = judging.canaries.model_copy(update={"file": anchor(judging.canaries.file)})
+        judging = judging.model_copy(update={"canaries": canaries})
+    changes["judging"] = judging
     if policy.remedying.benign_data is not None:
         data = anchor(policy.remedying.benign_data)
         changes["remedying"] = policy.remedying.model_copy(update={"benign_data": data})

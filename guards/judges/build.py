@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import assert_never
+from typing import TypeAlias, assert_never
 
 from guards.errors import Permanent
 from guards.interface import Memory
+from guards.judges.accepted import AcceptedJudge, AcceptedPairJudge
 from guards.judges.comparative import ComparativeJudge, ContestJudge
 from guards.judges.interface import CountedJudge, Judge
 from guards.judges.meter import Meter
@@ -18,6 +19,9 @@ from guards.judges.usage import Prices, Usage
 from policies.judge_settings import JudgeSettings, LocalJudge, OneJudge, OpenAIJudge, PanelOfJudges
 from policies.judging import Judging
 
+SingleJudge: TypeAlias = RememberedJudge | RememberedPairJudge
+"""One judge with a memory of its own."""
+
 
 @dataclass(frozen=True, slots=True)
 class Attendance:
@@ -27,6 +31,8 @@ class Attendance:
     """Of the reviews that they work for, one after the other."""
     tell: Callable[[str], None] = lambda _line: None
     """Told in a line when a judge goes away and when it is back; from any thread."""
+    accepted: Callable[[str], int] = lambda _judge: 0
+    """How often the judge with an id had moved and was accepted as it then was."""
 
 
 def build_judge(settings: JudgeSettings) -> Judge:
@@ -59,8 +65,8 @@ def remembered_judge(
     attendance = attendance or Attendance()
     if judging.protocol == "absolute":
         if isinstance(settings, PanelOfJudges):
-            return _panel(settings, [RememberedJudge(_one(member, attendance), memory) for member in settings.judges])
-        return RememberedJudge(_one(settings, attendance), memory)
+            return _panel(settings, [_grading(member, memory, attendance) for member in settings.judges])
+        return _grading(settings, memory, attendance)
     if isinstance(settings, PanelOfJudges):
         members = [_comparing(member, judging, memory, attendance) for member in settings.judges]
         try:
@@ -68,6 +74,19 @@ def remembered_judge(
         except ValueError as error:
             raise _no_panel(error) from error
     return _comparing(settings, judging, memory, attendance)
+
+
+def single_judges(judge: Judge) -> tuple[SingleJudge, ...]:
+    """The judges that a judge which remembers is made of: itself, or the members of a panel.
+
+    Raises:
+        TypeError: it, or a member, has no memory.
+    """
+    if isinstance(judge, Panel):
+        return tuple(single for member in judge.judges for single in single_judges(member))
+    if isinstance(judge, RememberedJudge | RememberedPairJudge):
+        return (judge,)
+    raise TypeError(f"judge {judge.id} has no memory")
 
 
 def _one(settings: OneJudge, attendance: Attendance | None = None) -> ContestJudge:
@@ -97,8 +116,17 @@ def _one(settings: OneJudge, attendance: Attendance | None = None) -> ContestJud
             assert_never(settings)
 
 
+def _grading(settings: OneJudge, memory: Memory, attendance: Attendance) -> RememberedJudge:
+    judge = _one(settings, attendance)
+    times = attendance.accepted(judge.id)
+    return RememberedJudge(AcceptedJudge(judge, times) if times else judge, memory)
+
+
 def _comparing(settings: OneJudge, judging: Judging, memory: Memory, attendance: Attendance) -> RememberedPairJudge:
     judge = ComparativeJudge(_one(settings, attendance), judging.orders_within)
+    times = attendance.accepted(judge.id)
+    if times:
+        return RememberedPairJudge(AcceptedPairJudge(judge, times), AcceptedJudge(judge.absolute, times), memory)
     return RememberedPairJudge(judge, judge.absolute, memory)
 
 

@@ -57,6 +57,11 @@ class Panel:
         return tuple(judge.id for judge in self._judges)
 
     @property
+    def judges(self) -> tuple[Judge, ...]:
+        """The members themselves, in their order."""
+        return tuple(self._judges)
+
+    @property
     def usage(self) -> Usage:
         """What all members together have cost so far."""
         total = Usage()

@@ -18,7 +18,7 @@ from adapters.prompts import Prompt
 from guards.errors import Permanent
 from guards.interface import Memory
 from guards.judges.interface import Judge, Judgement, PairJudge, Transcript
-from guards.judges.usage import Usage
+from guards.judges.usage import Usage, usage_of
 
 CURABLE = frozenset({"no_logprobs", "split_digits", "empty"})
 """Unscored reasons that are not kept: the cure changes the server, but not the judge's id."""
@@ -52,7 +52,17 @@ class RememberedJudge:
     @property
     def usage(self) -> Usage:
         """What the judge behind it has cost so far."""
-        return _usage_of(self._judge)
+        return usage_of(self._judge)
+
+    @property
+    def fresh(self) -> Judge:
+        """The judge behind it, which remembers nothing."""
+        return self._judge
+
+    @property
+    def ids(self) -> tuple[str, ...]:
+        """Every id under which it keeps judgements."""
+        return (self.id,)
 
     def grade(self, transcripts: Sequence[Transcript]) -> list[Judgement]:
         """Judge every transcript, in order, asking for each different one at most once.
@@ -100,7 +110,17 @@ class RememberedPairJudge:
     @property
     def usage(self) -> Usage:
         """What the judge behind it has cost so far."""
-        return _usage_of(self._judge)
+        return usage_of(self._judge)
+
+    @property
+    def fresh(self) -> PairJudge:
+        """The judge behind it, which remembers nothing."""
+        return self._judge
+
+    @property
+    def ids(self) -> tuple[str, ...]:
+        """Every id under which it keeps judgements: of the comparison, and of the judge of one answer behind it."""
+        return self.id, self._absolute.id
 
     def grade(self, transcripts: Sequence[Transcript]) -> list[Judgement]:
         """Judge one answer at a time, from memory where that was done before; under the absolute judge's id."""
@@ -134,11 +154,6 @@ class RememberedPairJudge:
                 self._memory.keep_judgements(final)
             known.update(fresh)
         return [(known[base], known[adapter]) for base, adapter in keys]
-
-
-def _usage_of(judge: Judge) -> Usage:
-    usage = getattr(judge, "usage", None)
-    return usage if isinstance(usage, Usage) else Usage()
 
 
 def _beside(judge: str, prompt: Prompt, answer: str, other: str, pictures: dict[Path, str]) -> str:

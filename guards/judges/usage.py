@@ -57,3 +57,9 @@ class Usage:
             self.completion_tokens += completion_tokens
         if prompt_tokens or completion_tokens:
             self.meter.add(prompt_tokens + completion_tokens, self.prices.of(prompt_tokens, completion_tokens))
+
+
+def usage_of(judge: object) -> Usage:
+    """What a judge has cost so far; nothing where it does not count."""
+    usage = getattr(judge, "usage", None)
+    return usage if isinstance(usage, Usage) else Usage()

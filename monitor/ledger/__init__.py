@@ -26,6 +26,7 @@ from monitor.ledger.audited import Audited
 from monitor.ledger.browse import Browse
 from monitor.ledger.database import Database, LedgerConflict, LedgerUnusable, LedgerUnwritable
 from monitor.ledger.exported import Exported
+from monitor.ledger.judge_canaries import JudgeCanaryLedger
 from monitor.ledger.looks import Looks
 from monitor.ledger.measures import Measures
 from monitor.ledger.memory import SharedMemory
@@ -72,6 +73,7 @@ class Ledger(SharedMemory):
         self.exported = Exported(database)
         self.looks = Looks(database)
         self.stream = StreamLedger(database)
+        self.judge_canaries = JudgeCanaryLedger(database, clock)
 
     def __enter__(self) -> Self:
         return self

@@ -37,6 +37,10 @@ Kind: TypeAlias = Literal[
     "withdrawn",
     "rolled_back",
     "configured",
+    "judge_frozen",
+    "judge_moved",
+    "judge_returned",
+    "judge_accepted",
 ]
 
 

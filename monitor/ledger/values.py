@@ -43,8 +43,7 @@ class Values:
     def set(self, name: str, value: float, **labels: str) -> None:
         """Set a gauge."""
         with self._database.writing() as session:
-            fresh = insert(ValueRow).values(name=name, labels=_key(labels), value=value)
-            session.execute(fresh.on_conflict_do_update(index_elements=["name", "labels"], set_={"value": value}))
+            put(session, name, value, **labels)
 
     def all(self) -> list[Value]:
         """Return every number, by name and labels."""
@@ -59,6 +58,12 @@ def count(session: Session, name: str, amount: float = 1, **labels: str) -> None
     session.execute(
         fresh.on_conflict_do_update(index_elements=["name", "labels"], set_={"value": ValueRow.value + amount})
     )
+
+
+def put(session: Session, name: str, value: float, **labels: str) -> None:
+    """Set a gauge within a transaction."""
+    fresh = insert(ValueRow).values(name=name, labels=_key(labels), value=value)
+    session.execute(fresh.on_conflict_do_update(index_elements=["name", "labels"], set_={"value": value}))
 
 
 def observe(session: Session, name: str, seconds: float, **labels: str) -> None:
