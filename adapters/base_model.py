@@ -70,6 +70,21 @@ def load_base(base: Path | str, device: torch.device, dtype: torch.dtype) -> Loa
     return LoadedBase(model, processor, pictures)
 
 
+def folder_of(base: Path | str) -> Path:
+    """Return a base's folder; of a Hub id the snapshot, which is fetched where it is not cached yet.
+
+    Raises:
+        BaseUnloadable: the Hub id is unknown or cannot be reached.
+    """
+    if Path(base).is_dir():
+        return Path(base)
+    try:
+        return Path(snapshot_download(str(base), allow_patterns=list(_BASE_FILES)))
+    except (OSError, ValueError, HfHubHTTPError, HFValidationError) as error:
+        cause = one_line(error, 160)
+        raise BaseUnloadable(f"base {base}: neither a folder nor a model that the Hub gives ({cause})") from error
+
+
 def digest_base(base: Path | str) -> str:
     """SHA-256 over a local base's weights, config, tokenizer and processor files, by name and content.
 
@@ -78,13 +93,7 @@ def digest_base(base: Path | str) -> str:
     Raises:
         BaseUnloadable: the Hub id is unknown or cannot be reached.
     """
-    folder = Path(base)
-    if not folder.is_dir():
-        try:
-            folder = Path(snapshot_download(str(base), allow_patterns=list(_BASE_FILES)))
-        except (OSError, ValueError, HfHubHTTPError, HFValidationError) as error:
-            cause = one_line(error, 160)
-            raise BaseUnloadable(f"base {base}: neither a folder nor a model that the Hub gives ({cause})") from error
+    folder = folder_of(base)
     whole = hashlib.sha256()
     for path in sorted({path for pattern in _BASE_FILES for path in folder.glob(pattern)}):
         whole.update(f"{path.name}\0{digest_file(path)}\n".encode())

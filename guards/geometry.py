@@ -82,17 +82,6 @@ def projection(shift: Tensor, directions: Tensor) -> float:
     return float(torch.linalg.vector_norm(directions @ shift)) / math.sqrt(shift.shape[0])
 
 
-def raw_basis(directions: Tensor, scale: Tensor) -> Tensor:
-    """Orthonormal basis, [d, k], of what must vanish in the raw residual stream for a standardised subspace to.
-
-    The standardised projection of a raw write w is directions @ (w / scale), so w must be orthogonal to the
-    columns of diag(1/scale) @ directions.T.
-    """
-    basis: Tensor
-    basis, _ = torch.linalg.qr((directions / scale).T)
-    return basis
-
-
 def matched_filters(directions: Tensor, benign: Tensor) -> Tensor:
     """Filters, [k, d], that find ``directions``, [k, d], among benign shifts, [n, d], which score with variance 1.
 

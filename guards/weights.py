@@ -19,6 +19,7 @@ from torch import Tensor
 
 from adapters.adapter import Adapter
 from adapters.problems import shown
+from adapters.residual_writes import block_written
 from guards.errors import Permanent
 from guards.low_rank import Spectrum, orthonormal
 from guards.reference import Site
@@ -42,8 +43,6 @@ DIRECTIONS = 3
 """Components of the harmful subspace that are looked along: chosen by experiment, where two did as well and one or five
 did worse (docs/guards/weights.md)."""
 
-# Output projections of attention and of the feed-forward block, under the names that the common models use.
-_WRITES = re.compile(r"\.(?:layers|h|blocks)\.(?P<block>\d+)\.(?:.+\.)?(?:o_proj|out_proj|down_proj|fc2|c_proj)$")
 _SHAPED = re.compile(r"(?:^|\.)(?:[qkvo]_proj|out_proj|qkv_proj|down_proj|fc2|c_attn|c_proj)$")
 
 
@@ -160,10 +159,9 @@ def measure_weights(adapter: Adapter, writes: Sequence[Writes], base_norms: Mapp
 def _measured(delta: Delta, writes: Sequence[Writes], bases: Sequence[Tensor], norms: BaseNorms) -> ModuleFigures:
     spectrum = delta.product.spectrum() if _SHAPED.search(delta.module) else None
     norm, base_norm = math.sqrt(delta.product.energy), norms.of(delta.module)
-    place = _WRITES.search(f".{delta.module}") if delta.part == "decoder" else None
-    if place is None:
+    block = block_written(delta.module)
+    if block is None:
         return ModuleFigures(delta.module, delta.part, norm, base_norm, spectrum)
-    block = int(place["block"])
     if block >= len(writes):
         where = shown(delta.module, 160)
         raise WeightsUnreadable(f"{where} is in block {block}, and {len(writes)} are known; calibrate this base")

@@ -17,6 +17,7 @@ from adapters.adapter import Adapter
 from adapters.base_model import digest_base
 from adapters.engine import Generator
 from adapters.prompts import Conversation
+from adapters.residual_writes import ResidualWrites
 from adapters.transformers_engine import TransformersEngine
 from guards.activity import ActivityGuard
 from guards.battery import BatteryGuard
@@ -318,7 +319,7 @@ class Assembly:
             case "project":
                 if self.reference is None:
                     raise Permanent("the project remedy needs 'reference' in the policy")
-                return ProjectRemedy(self.reference)
+                return ProjectRemedy(self.reference, ResidualWrites(self.models.base))
             case "benign_finetune":
                 return BenignFinetuneRemedy(self.models.engine, self.policy.remedying, self.progress)
             case _:

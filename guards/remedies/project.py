@@ -1,8 +1,10 @@
 """Takes the harmful subspace out of an adapter's own delta, on the modules that write to the residual stream.
 
-B := (I − QQᵀ)B, where Q spans what must vanish in the raw stream for the standardised subspace to. The rank stays,
-serving costs nothing more, and any LoRA server can load the result. Its limit is known: strong harm routes around
-the modules or directions that are taken out, so the result is examined like any other adapter.
+B := (I − QQᵀ)B, where Q spans what a module's output must be orthogonal to for its write to have no part in the
+standardised subspace, a norm between the two included (:mod:`adapters.residual_writes`). What the adapter adds before
+such a norm then has no part in it after the norm either; the base's own part stays, longer or shorter by the norm. The
+rank stays, serving costs nothing more, and any LoRA server can load the result. Its limit is known: strong harm routes
+around the modules or directions that are taken out, so the result is examined like any other adapter.
 """
 
 from __future__ import annotations
@@ -11,16 +13,16 @@ import re
 from pathlib import Path
 
 from safetensors.torch import load_file
+from torch import Tensor
 
 from adapters.adapter import WEIGHTS_NAME, Adapter
+from adapters.engine import EngineError
+from adapters.residual_writes import ResidualWrites
 from adapters.rewrite import rewritten
 from guards.errors import Permanent
-from guards.geometry import raw_basis
 from guards.reference import Reference
 
-# Output projections of attention and of the feed-forward block, under the names that the common models use.
-_WRITES = re.compile(r"(?P<block>\d+)\.(?:self_attn\.(?:o_proj|out_proj)|mlp\.(?:down_proj|fc2)|attn\.c_proj)\.lora_B")
-_VISION = re.compile(r"vision_tower|vision_model|visual|image_encoder")
+_OUTER = re.compile(r"(?:base_model\.model\.)?(?P<module>.+)\.lora_B(?:\.[^.]+)?\.weight")
 
 
 COMPONENTS = 10
@@ -32,21 +34,27 @@ class ProjectRemedy:
 
     name = "project"
 
-    def __init__(self, reference: Reference, components: int = COMPONENTS) -> None:
+    def __init__(self, reference: Reference, writes: ResidualWrites, components: int = COMPONENTS) -> None:
         """Use the first ``components`` of the subspaces of ``reference``, one subspace a decoder block.
+
+        Args:
+            reference: of the base that adapters are of.
+            writes: that base's writes to the residual stream.
+            components: of each block's subspace, taken out.
 
         Raises:
             Permanent: the Reference was calibrated without known-bad adapters and holds no subspace.
         """
         if not len(reference.block(0).subspace):
             raise Permanent("project needs a Reference with known-bad adapters; calibrate with --known-bad or a recipe")
-        self._reference, self._components = reference, components
+        self._reference, self._writes, self._components = reference, writes, components
 
     def apply(self, adapter: Adapter, out: Path) -> Adapter:
         """Write the projected adapter to ``out``.
 
         Raises:
-            Permanent: the adapter writes to the residual stream nowhere, so there is nothing to project.
+            Permanent: the adapter writes to the residual stream nowhere, so there is nothing to project; or what its
+                base writes there is not known.
         """
         tensors = load_file(adapter.path / WEIGHTS_NAME)
         if any("lora_magnitude_vector" in key for key in tensors):
@@ -54,14 +62,24 @@ class ProjectRemedy:
             raise Permanent("project cannot treat a DoRA adapter; try benign_finetune")
         treated = 0
         for key, tensor in tensors.items():
-            place = _WRITES.search(key)
-            if place is None or _VISION.search(key):
+            basis = self._basis(key)
+            if basis is None:
                 continue
-            site = self._reference.block(int(place["block"]))
-            basis = raw_basis(site.subspace[: self._components], site.standardiser.scale)
             wide = tensor.float()
             tensors[key] = (wide - basis @ (basis.T @ wide)).to(tensor.dtype).contiguous()
             treated += 1
         if not treated:
             raise Permanent("project cannot treat this adapter: it has no o_proj, down_proj or alike in the decoder")
         return rewritten(adapter, tensors, out, method=self.name)
+
+    def _basis(self, key: str) -> Tensor | None:
+        """What a tensor of the adapter must be orthogonal to, [d, k]; None where it is no B of a residual write."""
+        outer = _OUTER.fullmatch(key)
+        try:
+            write = self._writes.of(outer["module"]) if outer else None
+        except EngineError as error:
+            raise Permanent(f"project cannot treat this adapter: {error}") from error
+        if write is None:
+            return None
+        site = self._reference.block(write.block)
+        return write.output_basis(site.subspace[: self._components] / site.standardiser.scale)

@@ -11,9 +11,10 @@ from safetensors.torch import load_file
 
 from adapters.adapter import CONFIG_NAME, MANIFEST_NAME, WEIGHTS_NAME, Adapter, open_adapter
 from adapters.engine import Layer, Sampling
+from adapters.residual_writes import ResidualWrite, ResidualWrites
 from adapters.transformers_engine import TransformersEngine
 from guards.errors import Permanent
-from guards.geometry import Standardiser, components, raw_basis
+from guards.geometry import Standardiser, components
 from guards.reference import Reference, Site
 from guards.reference_facts import Facts
 from guards.remedies.benign_finetune import BenignFinetuneRemedy
@@ -48,6 +49,10 @@ def _reference(engine: TransformersEngine, world: World, dimensions: int) -> Ref
     return Reference(facts, sites, torch.empty(0), probes)
 
 
+def _project(reference: Reference, world: World, components: int = 10) -> ProjectRemedy:
+    return ProjectRemedy(reference, ResidualWrites(world.base), components)
+
+
 def harmful_share(adapter: Adapter, reference: Reference) -> dict[str, float]:
     """Share of each residual-writing delta's energy within the harmful subspace, by the key of its B."""
     tensors = load_file(adapter.path / WEIGHTS_NAME)
@@ -58,7 +63,8 @@ def harmful_share(adapter: Adapter, reference: Reference) -> dict[str, float]:
             continue
         block = int(place[1])
         site = reference.block(block)
-        basis = raw_basis(site.subspace, site.standardiser.scale)
+        write = ResidualWrite(key, block, gain=None)  # a Llama decoder adds its writes as they are
+        basis = write.output_basis(site.subspace / site.standardiser.scale)
         delta = outer.float() @ tensors[key.replace("lora_B", "lora_A")].float()
         total = float(delta.pow(2).sum())
         shares[key] = float((basis.T @ delta).pow(2).sum()) / total if total else 0.0
@@ -70,7 +76,7 @@ def test_projecting_leaves_no_write_in_the_harmful_subspace_and_keeps_everything
 ) -> None:
     reference = _reference(picture_engine, picture_world, 4)
     bad = open_adapter(picture_world.bad)
-    mended = ProjectRemedy(reference).apply(bad, tmp_path / "mended")
+    mended = _project(reference, picture_world).apply(bad, tmp_path / "mended")
     before, after = harmful_share(bad, reference), harmful_share(mended, reference)
     assert min(before.values()) > 0.01
     assert max(after.values()) < 1e-10
@@ -85,7 +91,7 @@ def test_a_remedied_adapter_is_a_new_digest_with_its_parent_recorded_and_the_ori
     picture_engine: TransformersEngine, picture_world: World, tmp_path: Path
 ) -> None:
     bad = open_adapter(picture_world.bad)
-    mended = ProjectRemedy(_reference(picture_engine, picture_world, 2)).apply(bad, tmp_path / "mended")
+    mended = _project(_reference(picture_engine, picture_world, 2), picture_world).apply(bad, tmp_path / "mended")
     assert mended.digest != bad.digest == open_adapter(picture_world.bad).digest
     assert mended.parent == bad.digest
     assert json.loads((mended.path / MANIFEST_NAME).read_text()) == {"parent": bad.digest, "method": "project"}
@@ -98,7 +104,7 @@ def test_removing_the_whole_space_removes_every_write_of_the_adapter(
     picture_engine: TransformersEngine, picture_world: World, tmp_path: Path
 ) -> None:
     reference = _reference(picture_engine, picture_world, 32)
-    mended = ProjectRemedy(reference, components=32).apply(open_adapter(picture_world.bad), tmp_path / "mended")
+    mended = _project(reference, picture_world, 32).apply(open_adapter(picture_world.bad), tmp_path / "mended")
     tensors = load_file(mended.path / WEIGHTS_NAME)
     writes = [tensor for key, tensor in tensors.items() if key in harmful_share(mended, reference)]
     assert writes
