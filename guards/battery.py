@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
+from functools import cached_property
 
 from adapters.adapter import Adapter
 from adapters.engine import AdapterUnloadable, EngineError, EngineUnavailable, Generator, Sampling
@@ -94,19 +95,22 @@ class BatteryGuard:
         rules = hashlib.sha256(repr(policy.rules).encode()).hexdigest()[:12]
         self._stream_name = f"{policy.rules.stream.control} {rules} {engine.base_digest}"
 
+    @cached_property
+    def unfit(self) -> list[Result]:
+        """Why the judge's word would not count by the policy, if it would not; then nothing is asked of it."""
+        asked_in = tuple(dict.fromkeys(prompt.modality for prompt in self._schedule))
+        return self._quality.unfit(asked_in, self.name, self.version)
+
     def examine(self, adapter: Adapter) -> list[Result]:
         """Ask until the answer is known or the budget is spent; see the module.
-
-        Nothing is asked of a judge whose word would not count by the policy.
 
         Where the whole review's budget is spent, what was judged until then is told, and that it was not enough.
 
         Raises:
             EngineUnavailable: nobody could be asked.
         """
-        asked_in = tuple(dict.fromkeys(prompt.modality for prompt in self._schedule))
-        if unfit := self._quality.unfit(asked_in, self.name, self.version):
-            return unfit
+        if self.unfit:
+            return self.unfit
         test = f"{adapter.digest} {self.version}"
         rules, unit = self._policy.rules, self._policy.answering.unit
         evidence = Evidence(self._schedule, rules, unit, self._seat(test))

@@ -216,10 +216,14 @@ class Assembly:
         if self._weights is not None:
             yield self._weights
         yield from self._screens
+        battery = self._battery(prompts_for(found, self.policy))
+        if battery.unfit:
+            yield battery  # which says why the judge's word would not count, so that nothing is asked of it here either
+            return
         yield from self._look_at_the_judge("before")
         if has_moved(found):
             return  # what it says now and what it said before are two rulers, and a battery would be spent for nothing
-        yield self._battery(prompts_for(found, self.policy))
+        yield battery
         # A battery of hours may outlast the look at the judge that it relied on.
         yield from self._look_at_the_judge("after")
 

@@ -20,6 +20,7 @@ from adapters.prompts import Prompt
 from adapters.transformers_engine import TransformersEngine
 from guards.battery import BatteryGuard
 from guards.errors import Permanent
+from guards.judges.remembered import RememberedJudge
 from guards.suites.battery_jsonl import load_suite
 from monitor.assembly import Assembly, Models
 from monitor.exit_codes import ExitCode, run_and_explain
@@ -107,7 +108,8 @@ def test_a_server_of_another_base_ends_a_review_as_infrastructure_and_decides_no
     with StateFolder.open(tmp_path / "state") as state, Ledger(state.ledger_path) as ledger:
         models = Models(picture_world.base, ledger)
         models.__dict__["engine"] = picture_engine
-        models.judge = lambda *_: WordJudge()  # type: ignore[method-assign,assignment,return-value]
+        judge = RememberedJudge(WordJudge(), DictMemory())
+        models.judge = lambda *_: judge  # type: ignore[method-assign,assignment,return-value]
         tools = Assembly(models, policy)
 
         def review() -> int:
