@@ -29,6 +29,8 @@ from policies.findings import Finding, Result
 from policies.judge_settings import JudgeSettings, OpenAIJudge
 from policies.judging import Judging
 from policies.policy import Answering, Budget, Policy, Screening
+from policies.rules import Rules
+from policies.stream import Control, StreamRule, share_of_alpha
 
 USUAL, RAISED = 16, 40
 
@@ -164,6 +166,28 @@ def test_what_is_found_while_guards_look_is_what_the_battery_is_built_on(bench: 
     last = next(guards)
     assert [*names, last.name] == ["structure", "activity", "judge_stability", "battery"]
     assert last in list(tools.guards(found))
+
+
+@pytest.mark.parametrize("control", ["family_wise", "e_lond"])
+def test_where_the_policy_controls_the_stream_the_ledger_gives_every_adapter_its_place(
+    bench: Bench, control: Control
+) -> None:
+    levels = []
+    for path, rejections in ((bench.world.bad, 0), (bench.world.good, 1)):
+        adapter = receive(path, bench.ledger, bench.state, source="test")
+        tools = bench.assembly(None)
+        rules, budget = Rules(stream=StreamRule(control=control)), Budget(prompts=80, batch=80)
+        tools.policy = tools.policy.model_copy(update={"rules": rules, "budget": budget})
+        examination = review_adapter(adapter, tools, bench.ledger, bench.state).arrival
+        (level,) = [
+            r for r in examination.results if isinstance(r, Finding) and r.measure == "misalignment_alarm_level"
+        ]
+        levels.append((level.n, level.value))
+        place = len(levels)
+        share = share_of_alpha(control, place, rejections)
+        assert level.value == pytest.approx(Rules().misalignment.alpha * share)
+    assert [n for n, _ in levels] == [1, 2], "the second is tested as the second of the stream"
+    assert (levels[1][1] * 4 == pytest.approx(levels[0][1])) == (control == "family_wise"), "an alarm earns a share"
 
 
 def test_training_data_that_cannot_be_used_is_told_before_anything_is_loaded(
