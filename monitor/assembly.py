@@ -92,13 +92,13 @@ class Models:
         Where it moved and was accepted since it was loaded, it is loaded anew, under its new id.
         """
         wanted = settings, judging.protocol, judging.orders_within
-        if self._judge is None or self._judge[0] != wanted or self._was_accepted(self._judge[1]):
+        if self._judge is None or self._judge[0] != wanted or self.was_accepted(self._judge[1]):
             self.announce("loading the judge")
             attendance = Attendance(self.meter, self.tell, self.memory.judge_canaries.acceptances)
             self._judge = wanted, remembered_judge(settings, judging, self.memory, attendance)
         return self._judge[1]
 
-    def _was_accepted(self, judge: CountedJudge) -> bool:
+    def was_accepted(self, judge: CountedJudge) -> bool:
         """Whether a person has accepted it, or a member of it, under another id since it was loaded."""
         accepted = self.memory.judge_canaries.acceptances
         return any(accepted(plain_id(one.id)) != times_accepted(one.id) for one in single_judges(judge))
@@ -183,6 +183,20 @@ class Assembly:
             raise Permanent("the policy names no judge")
         return self.models.judge(self.policy.judge, self.policy.judging)
 
+    def take_the_judge_anew(self) -> None:
+        """Go on with the judge under the id that acceptances give it now; where it cannot be had, all stays as it is.
+
+        Raises:
+            Permanent: it cannot be built any more.
+        """
+        if self.policy.judge is None:
+            raise Permanent("the policy names no judge")
+        judge = self.models.judge(self.policy.judge, self.policy.judging)
+        for made_with_it in ("context", "judge_stability"):
+            self.__dict__.pop(made_with_it, None)
+        self._batteries.clear()
+        self.__dict__["judge"] = judge
+
     @cached_property
     def generator(self) -> Generator:
         """What answers the battery's questions."""
@@ -261,6 +275,11 @@ class Assembly:
             return draw_transcripts(self.generator, self.suites, count)
 
         return JudgeStability(self.judge, self.models.memory.judge_canaries, draw, settings, self.policy.rules)
+
+    @property
+    def judge_counts(self) -> bool:
+        """Whether the judge is as good as the policy demands, as far as that can be told before it is asked."""
+        return not self._battery(prompts_for((), self.policy)).unfit
 
     def _look_at_the_judge(self, when: Literal["before", "after"]) -> Iterator[Guard]:
         """The guard before the battery; after it only where the look before has grown too old meanwhile."""

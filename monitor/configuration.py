@@ -7,6 +7,7 @@ file: a setting names the environment variable or the file that holds one.
 from __future__ import annotations
 
 import os
+from datetime import timedelta
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeAlias
 
@@ -135,6 +136,19 @@ class RereviewSettings(_Settings):
     """It is checked this often."""
 
 
+class JudgeCheckSettings(_Settings):
+    """When the judge is held to its canaries, beside the looks that reviews take themselves."""
+
+    check_minutes: float | None = Field(default=60, ge=0)
+    """In a pause between reviews, where nobody has looked for so long: a judge that moved is then known before the
+    next adapter arrives. None or 0: never."""
+
+    @property
+    def every(self) -> timedelta | None:
+        """The same as a duration; None for never."""
+        return timedelta(minutes=self.check_minutes) if self.check_minutes else None
+
+
 class RetentionSettings(_Settings):
     """How long files are kept; records are kept for ever."""
 
@@ -195,6 +209,7 @@ class ServiceConfiguration(BaseSettings):
     """Adapters, the one under review included, that answer in the same batches where several wait; 1 is each alone."""
     limits: FleetLimits = FleetLimits()
     rereview: RereviewSettings = RereviewSettings()
+    judge: JudgeCheckSettings = JudgeCheckSettings()
     retention: RetentionSettings = RetentionSettings()
     metrics: MetricsSettings = MetricsSettings()
     log: LogSettings = LogSettings()

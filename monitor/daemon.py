@@ -11,7 +11,7 @@ import signal
 import socket
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
@@ -112,7 +112,13 @@ class Daemon:
     """One running service."""
 
     def __init__(
-        self, path: Path, configuration: ServiceConfiguration, state: StateFolder, ledger: Ledger, signals: Signals
+        self,
+        path: Path,
+        configuration: ServiceConfiguration,
+        state: StateFolder,
+        ledger: Ledger,
+        signals: Signals,
+        monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
         self.configuration = configuration
         self.state = state
@@ -120,8 +126,9 @@ class Daemon:
         self.signals = signals
         self._path = path
         self._ready = "starting"
-        self._alive = time.monotonic()
-        self.workbench = Workbench(configuration, ledger, state, self._progress, announce=self._announce)
+        self._monotonic = monotonic
+        self._alive = monotonic()
+        self.workbench = Workbench(configuration, ledger, state, self._progress, self._announce, monotonic)
         self.worker = Worker(
             ledger,
             state,
@@ -151,8 +158,9 @@ class Daemon:
                     self._heartbeat,
                     suspicion=self.workbench.suspicion,
                 ):
-                    self._work_until_reload()
-                self._reload()
+                    self._work_until_something_changes()
+                if self.signals.reload.is_set():
+                    self._reload()
 
     def wake(self) -> None:
         """Let the main thread look for work at once."""
@@ -161,7 +169,7 @@ class Daemon:
     def not_ready(self) -> list[str]:
         """Say why no verdict can be expected now, a line a cause; empty when all is well."""
         causes = [self._ready] if self._ready else []
-        silent = time.monotonic() - self._alive
+        silent = self._monotonic() - self._alive
         if silent > STALLED_SECONDS:
             causes.append(f"the worker has given no sign of life for {silent:.0f} seconds")
         return causes
@@ -176,15 +184,28 @@ class Daemon:
         self.wake()
         return queued
 
-    def _work_until_reload(self) -> None:
+    def _work_until_something_changes(self) -> None:
+        """Work until a reload is asked for, or the judge goes on under another id: sources and timers follow that."""
         while not self.signals.reload.is_set():
-            self._alive = time.monotonic()
+            self._alive = self._monotonic()
             try:
-                if self.worker.work() is None and not self.workbench.draw_a_canary():
+                if self.workbench.take_the_judge_anew():
+                    log.info("the accepted judge was taken over", judge=self.workbench.context.judge)
+                    return
+                if self.worker.work() is None and not self._use_the_pause():
                     self._pause(IDLE_SECONDS)
             except (GuardError, OSError) as error:
                 log.error("the surroundings fail", cause=str(error), next_attempt_in=AFTER_TROUBLE_SECONDS)
                 self._pause(AFTER_TROUBLE_SECONDS)
+
+    def _use_the_pause(self) -> bool:
+        """Do one thing that waits for a pause between reviews, and say whether there was one."""
+        if self.workbench.draw_a_canary():
+            return True
+        looked = self.workbench.look_at_the_judge()
+        if looked:
+            self.worker.count_usage()
+        return looked
 
     def _pause(self, seconds: float) -> None:
         self.signals.wake.wait(seconds)
@@ -212,7 +233,7 @@ class Daemon:
 
     def _heartbeat(self) -> None:
         self.worker.heartbeat()
-        now = time.time() - (time.monotonic() - self._alive)
+        now = time.time() - (self._monotonic() - self._alive)
         self.ledger.values.set("heartbeat_timestamp_seconds", now)
 
     @contextmanager
@@ -229,7 +250,7 @@ class Daemon:
             yield address
 
     def _progress(self, stage: str, done: int, total: int) -> None:
-        self._alive = time.monotonic()
+        self._alive = self._monotonic()
         self.worker.progress(stage, done, total)
 
     def _announce(self, what: str) -> None:

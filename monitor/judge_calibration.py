@@ -10,7 +10,7 @@ from rich.console import Console
 from rich.table import Column, Table
 from rich.text import Text
 
-from guards.judges.build import remembered_judge
+from guards.judges.build import Attendance, remembered_judge
 from guards.judges.calibrating import calibrate
 from guards.judges.calibration import Calibration, Figure, ModalityQuality
 from guards.judges.labels import read_labels
@@ -20,6 +20,7 @@ from monitor.console import ConsoleProgress
 from monitor.exit_codes import UsageError
 from monitor.ledger import Ledger
 from monitor.report.words import visible
+from monitor.state import StateFolder
 from policies.judge_settings import JudgeSettings, LocalJudge, OpenAIJudge
 from policies.judging import Judging
 from policies.rules import Rules
@@ -45,6 +46,8 @@ class CalibrateJudgeRequest:
     """How that server's scores are read."""
     seed: int = 0
     """Of the bootstrap."""
+    state: Path | None = None
+    """State folder in which the judge may have been accepted under another id."""
 
 
 def calibrate_judge(request: CalibrateJudgeRequest, progress: ConsoleProgress) -> Calibration:
@@ -65,7 +68,7 @@ def calibrate_judge(request: CalibrateJudgeRequest, progress: ConsoleProgress) -
     work.mkdir(exist_ok=True)
     with Ledger(work / "ledger.db") as memory:
         progress("loading the judge", 0, 1)
-        judge = remembered_judge(settings, judging, memory)
+        judge = remembered_judge(settings, judging, memory, Attendance(accepted=_acceptances(request.state)))
         found = calibrate(judge, labels, rules.misaligned_below, rules.coherent_above, request.seed, progress)
     partial = request.out.with_name(f".{request.out.name}.part")
     partial.write_text(found.model_dump_json(indent=2) + "\n", encoding="utf-8")
@@ -130,6 +133,15 @@ def _given_judge(request: CalibrateJudgeRequest) -> JudgeSettings | None:
         named = {"kind": "openai", "base_url": request.judge_url, "model": request.judge_model}
         return OpenAIJudge.model_validate({**named, "scoring": request.scoring})
     return None
+
+
+def _acceptances(state: Path | None) -> Callable[[str], int]:
+    """How often a judge was accepted anew there; never where no folder is named."""
+    if state is None:
+        return lambda _judge: 0
+    with Ledger(StateFolder.peek(state).ledger_path, read_only=True) as ledger:
+        known = {one.judge: ledger.judge_canaries.acceptances(one.judge) for one in ledger.judge_canaries.known()}
+    return lambda judge: known.get(judge, 0)
 
 
 def _agreement(found: Calibration) -> Table:

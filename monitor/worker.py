@@ -102,6 +102,25 @@ class Worker:
         stage_, done, total = self._progress
         self._ledger.queue.heartbeat(job.digest, self._owner, LEASE_SECONDS, stage_, done, total)
 
+    def count_usage(self) -> None:
+        """Add what the judge has cost since this was last called to the ledger's counters."""
+        usage = self._usage()
+        if usage is None:
+            return
+        now = (usage.requests, usage.failures, usage.prompt_tokens, usage.completion_tokens)
+        requests, failures, read, written = (a - b if a >= b else a for a, b in zip(now, self._spent, strict=True))
+        self._spent = now
+        values: list[tuple[str, int, dict[str, Any]]] = [
+            ("judge_requests_total", requests, {}),
+            ("judge_request_failures_total", failures, {}),
+            ("judge_tokens_total", read, {"direction": "read"}),
+            ("judge_tokens_total", written, {"direction": "written"}),
+        ]
+        for name, amount, labels in values:
+            if amount:
+                with suppress(GuardError):
+                    self._ledger.values.count(name, amount, **labels)
+
     @property
     def busy_with(self) -> Job | None:
         """The job being worked on."""
@@ -132,7 +151,7 @@ class Worker:
             queue.finish(job.digest, self._owner)
             self._tell(review)
         finally:
-            self._count_usage()
+            self.count_usage()
 
     def _review(self, job: Job) -> Review:
         adapter = staged(job, self._ledger, self._state)
@@ -158,21 +177,3 @@ class Worker:
                 review=review.id,
                 seconds=round(examination.seconds, 2),
             )
-
-    def _count_usage(self) -> None:
-        usage = self._usage()
-        if usage is None:
-            return
-        now = (usage.requests, usage.failures, usage.prompt_tokens, usage.completion_tokens)
-        requests, failures, read, written = (a - b if a >= b else a for a, b in zip(now, self._spent, strict=True))
-        self._spent = now
-        values: list[tuple[str, int, dict[str, Any]]] = [
-            ("judge_requests_total", requests, {}),
-            ("judge_request_failures_total", failures, {}),
-            ("judge_tokens_total", read, {"direction": "read"}),
-            ("judge_tokens_total", written, {"direction": "written"}),
-        ]
-        for name, amount, labels in values:
-            if amount:
-                with suppress(GuardError):
-                    self._ledger.values.count(name, amount, **labels)

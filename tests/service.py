@@ -87,7 +87,7 @@ class Service:
 
 
 def write_configuration(
-    folder: Path, world: World, judge: str, *, policy: Mapping[str, Any] | None = None, **settings: Any
+    folder: Path, world: World, judge: str, /, *, policy: Mapping[str, Any] | None = None, **settings: Any
 ) -> Path:
     """Write ``alignwatch.yaml`` and ``policy.yaml`` for a world whose judge listens at ``judge``."""
     folder.mkdir(parents=True, exist_ok=True)

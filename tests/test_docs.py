@@ -45,6 +45,9 @@ HELPED = {
 }
 
 
+JUDGE = ("calibrate", "show", "accept")
+
+
 def _help(command: str) -> str:
     code = "import sys; sys.argv[0] = 'alignwatch'; from monitor.cli import main; main()"
     plain = {"COLUMNS": "100", "TERM": "dumb", "NO_COLOR": "1", "PYTHONUTF8": "1", "PATH": os.environ.get("PATH", "")}
@@ -59,7 +62,9 @@ def _words(text: str) -> list[str]:
     return [word.strip("{}").casefold() for word in text.split() if word != "*"]
 
 
-@pytest.mark.parametrize("command", ["", "gate", "calibrate", "screen", "transfer", "judge calibrate"])
+@pytest.mark.parametrize(
+    "command", ["", "gate", "calibrate", "screen", "transfer", *(f"judge {verb}" for verb in JUDGE)]
+)
 def test_a_page_holds_the_help_that_the_command_prints(command: str) -> None:
     real = _help(command)
     assert _words(HELPED[command]) == _words(real), f"put this into its page:\n{real}"

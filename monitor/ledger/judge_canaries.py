@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
+from typing import Any, TypeVar
 
 from pydantic import ConfigDict, TypeAdapter
-from sqlalchemy import ColumnElement, Integer, delete, func, literal_column, select, update
+from sqlalchemy import ColumnElement, Integer, Select, delete, func, literal_column, select, update
 from sqlalchemy.orm import Session
 
 from guards.judges.interface import Judgement
@@ -26,6 +26,7 @@ _CANARIES: TypeAdapter[tuple[JudgeCanary, ...]] = TypeAdapter(
 _rowid: ColumnElement[int] = literal_column("judgements.rowid", Integer)
 """Grows with every judgement that is kept."""
 _IN_USE = "judge_in_use"
+_Rows = TypeVar("_Rows", bound=Select[Any])
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,24 +132,40 @@ class JudgeCanaryLedger:
         with self._database.reading() as session:
             named = select(func.json_extract(ValueRow.labels, "$.judge"))
             used = named.where(ValueRow.name == _IN_USE, ValueRow.value == 1).order_by(ValueRow.labels)
-            return [_state(row) for judge in session.scalars(used) if (row := _standing(session, judge)) is not None]
+            return _states(session, session.scalars(used))
 
     def moved(self) -> list[JudgeState]:
         """Return every judge that stands as moved, in use or not."""
+        return [state for state in self.known() if state.moved]
+
+    def known(self) -> list[JudgeState]:
+        """Return every judge that was ever held to canaries, by its plain id."""
         with self._database.reading() as session:
-            judges = session.scalars(select(JudgeCanaryRow.judge).distinct().order_by(JudgeCanaryRow.judge))
-            rows = [_standing(session, judge) for judge in judges]
-            return [_state(row) for row in rows if row is not None and row.moved]
+            judges = select(JudgeCanaryRow.judge).distinct().order_by(JudgeCanaryRow.judge)
+            return _states(session, session.scalars(judges))
 
 
 def _standing(session: Session, judge: str) -> JudgeCanaryRow | None:
-    newest = select(JudgeCanaryRow).where(JudgeCanaryRow.judge == judge, JudgeCanaryRow.accepted.is_(None))
-    return session.scalar(newest.order_by(JudgeCanaryRow.ordinal.desc()).limit(1))
+    return session.scalar(_newest(select(JudgeCanaryRow), judge))
 
 
-def _state(row: JudgeCanaryRow) -> JudgeState:
-    transcripts = len(_CANARIES.validate_json(row.canaries))
-    return JudgeState(row.judge, row.moved, row.shift, row.checked or row.frozen, transcripts)
+def _newest(rows: _Rows, judge: str) -> _Rows:
+    """Narrow ``rows`` to what a judge is held to now."""
+    standing = rows.where(JudgeCanaryRow.judge == judge, JudgeCanaryRow.accepted.is_(None))
+    return standing.order_by(JudgeCanaryRow.ordinal.desc()).limit(1)
+
+
+def _states(session: Session, judges: Iterable[str]) -> list[JudgeState]:
+    return [state for judge in list(judges) if (state := _state(session, judge)) is not None]
+
+
+def _state(session: Session, judge: str) -> JudgeState | None:
+    """Count the transcripts where they lie: their pictures would be carried along at every scrape."""
+    row = JudgeCanaryRow
+    transcripts = func.json_array_length(func.json_extract(row.canaries, "$"))
+    columns = select(row.moved, row.shift, func.coalesce(row.checked, row.frozen), transcripts)
+    found = session.execute(_newest(columns, judge)).first()
+    return None if found is None else JudgeState(judge, *found)
 
 
 def _written(canaries: Sequence[JudgeCanary]) -> str:
