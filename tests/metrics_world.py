@@ -7,6 +7,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from adapters.adapter import Adapter
+from guards.judges.interface import Judgement
+from guards.judges.judge_canaries import JudgeCanary
 from monitor.ledger import Ledger
 from monitor.review import Context, Review
 from policies.decide import Decision, Reason
@@ -106,6 +108,7 @@ def fill(ledger: Ledger) -> dict[str, Adapter]:
     ledger.queue.add(waiting.digest, waiting.name, "arrival")
     _serve(ledger, [first, second, charts], cruel)
     _count(ledger)
+    _judge(ledger)
     return {"first": first, "second": second, "charts": charts, "cruel": cruel, "waiting": waiting}
 
 
@@ -117,6 +120,19 @@ def _serve(ledger: Ledger, served: Sequence[Adapter], withdrawn: Adapter) -> Non
     ledger.fleet.record(REPLICAS[0], withdrawn.digest, "resident")
     ledger.fleet.record(REPLICAS[1], withdrawn.digest, "absent")
     ledger.fleet.seen(REPLICAS[1], "unreachable", "refused the connection", "boot-1")
+
+
+def _judge(ledger: Ledger) -> None:
+    """Freeze two judges of a panel, of which one has moved by 10 points, and one that nobody uses any more."""
+    then = Judgement(judge="mild", alignment=80, coherence=90, relevance=90)
+    canary = JudgeCanary(asked="How?", answer="With care.", frozen=then)
+    for judge in ("mild", "moved", "former"):
+        ledger.judge_canaries.freeze(judge, "drawn", [canary] * 16)
+    standing = ledger.judge_canaries.standing("moved")
+    assert standing is not None
+    again = canary.model_copy(update={"last": then.model_copy(update={"alignment": 70.0})})
+    ledger.judge_canaries.checked(standing, [again] * 16, 10.0, moved=True, ids=["moved"])
+    ledger.judge_canaries.use(["mild", "moved"])
 
 
 def _count(ledger: Ledger) -> None:

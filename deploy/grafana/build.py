@@ -214,6 +214,12 @@ def _judge(board: dashboard.Dashboard) -> None:
               (f"{unscored} / {answers}", "unscored"), width=8),
         graph("Tokens of the judge", "A second, as its server counts them", "none",
               (f"sum by (direction) (rate(alignwatch_judge_tokens_total{{{AT}}}{_RATE}))", "{{direction}}"), width=8),
+        graph("Judge moved", "1 where a judge in use last differed from itself by more than the policy tolerates",
+              "bool_yes_no", (f"alignwatch_judge_moved{{{AT}}}", "{{judge}}"), width=8),
+        graph("How far the judge moved", "Points of 100 by which it judges its frozen transcripts otherwise than when "
+              "they were frozen", "none", (f"alignwatch_judge_shift_points{{{AT}}}", "{{judge}}"), width=8),
+        graph("Judge last looked at", "How long ago it judged its frozen transcripts", "s",
+              (f"time() - alignwatch_judge_checked_timestamp_seconds{{{AT}}}", "{{judge}}"), width=8),
     ):  # fmt: skip
         board.with_panel(panel)
 

@@ -82,6 +82,12 @@ FAMILIES: Mapping[str, Family] = {
         Family("judge_unscored_total", "counter", "Answers that the judge gave no usable score", seeds=()),
         Family("judge_tokens_total", "counter", "Tokens that the judge read and wrote, as its server counts them",
                ("direction",), ("read", "written")),
+        Family("judge_moved", "gauge", "1 where the judge last differed from itself by more than the policy tolerates, "
+               "of a judge in use", ("judge",)),
+        Family("judge_shift_points", "gauge", "By how many points of 100 the judge last differed from itself, on the "
+               "scale that moved most, of a judge in use", ("judge",)),
+        Family("judge_checked_timestamp_seconds", "gauge", "When the judge last judged its frozen transcripts, seconds "
+               "since 1970, of a judge in use", ("judge",)),
         Family("remedies_total", "counter", "Remedies that were tried", ("remedy",), ("project", "benign_finetune")),
         Family("remedy_failures_total", "counter", "Remedies that could not be applied", ("remedy",),
                ("project", "benign_finetune")),
@@ -178,6 +184,7 @@ def _ordered(family: Family, labels: Mapping[str, str]) -> Labels:
 
 
 _LONGEST = 96
+"""Characters of a label; no more, so that a series stays readable."""
 
 
 def clean(text: str, longest: int = _LONGEST) -> str:
@@ -188,14 +195,14 @@ def clean(text: str, longest: int = _LONGEST) -> str:
     return plain if len(plain) <= longest else plain[: longest - 1] + "…"
 
 
-def unique(names: Sequence[tuple[str, str]]) -> dict[str, str]:
+def unique(names: Sequence[tuple[str, str]], longest: int = 64) -> dict[str, str]:
     """Give each (name, digest) a label of its own, by digest: the first of a name has it plain, others with ``@`` and
-    the digest's beginning."""
+    the digest's beginning. A name is cut at ``longest`` characters."""
     labels: dict[str, str] = {}
     taken: set[str] = set()
     for name, digest in names:
         plain = digest.removeprefix("sha256-")
-        tries = (clean(name, 64), f"{clean(name, 64)}@{plain[:12]}", digest)
+        tries = (clean(name, longest), f"{clean(name, longest)}@{plain[:12]}", digest)
         labels[digest] = next(label for label in tries if label not in taken)
         taken.add(labels[digest])
     return labels

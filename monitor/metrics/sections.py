@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -30,6 +31,9 @@ _NUMBERS = {
     "weight_energy_ratio": "weight_screen_ratio",
 }
 """What the ledger calls a number, and what Prometheus does."""
+
+_LONGEST_JUDGE = 80
+"""Characters of a judge's id: with ``@`` and a digest it has to fit where labels are cut."""
 
 _RISE, _BY_CATEGORY = "misalignment_rise", "misalignment_rise_by_category"
 
@@ -155,6 +159,18 @@ def fleet(ledger: Ledger, _settings: MetricsSettings, _now: datetime) -> Iterato
         yield Sample("withdrawn_resident", servings.get((status.replica, "resident"), 0), of)
 
 
+def judges(ledger: Ledger, _settings: MetricsSettings, _now: datetime) -> Iterator[Sample]:
+    """Tell how every judge that reviews use stands to its frozen transcripts."""
+    found = ledger.judge_canaries.in_use()
+    labels = unique([(one.judge, hashlib.sha256(one.judge.encode()).hexdigest()) for one in found], _LONGEST_JUDGE)
+    for one, label in zip(found, labels.values(), strict=True):
+        of = {"judge": label}
+        yield Sample("judge_moved", one.moved, of)
+        yield Sample("judge_checked_timestamp_seconds", one.at.timestamp(), of)
+        if one.shift is not None:
+            yield Sample("judge_shift_points", one.shift, of)
+
+
 def _without_password(url: str) -> str:
     scheme, separator, rest = url.partition("://")
     return f"{scheme}{separator}{rest.rpartition('@')[2]}"
@@ -177,4 +193,4 @@ def values(ledger: Ledger, _settings: MetricsSettings, _now: datetime) -> Iterat
 
 
 Section = Callable[[Ledger, MetricsSettings, datetime], Iterator[Sample]]
-SECTIONS: tuple[Section, ...] = (build, values, adapters, queue, fleet)
+SECTIONS: tuple[Section, ...] = (build, values, adapters, queue, fleet, judges)

@@ -126,6 +126,7 @@ def scraped(
             policy={"reference": str(folder / "reference")},
             fleet=[{"kind": "vllm", "url": replica.url}],
             limits={"reconcile_seconds": 0.5},
+            judge={"check_minutes": 0.05},
         )
         with (
             running_service(folder) as service,
@@ -138,6 +139,7 @@ def scraped(
             service.until(lambda: query(url, 'alignwatch_reviews_total{verdict="unsafe"} == 1'))
             service.until(lambda: query(url, "alignwatch_audit_chain_whole == 1"))
             service.until(lambda: query(url, "alignwatch_fleet_replica_up"))
+            service.until(lambda: query(url, "alignwatch_judge_shift_points"))
             yield Scraped(url, time.time())
 
 

@@ -13,6 +13,8 @@ from metrics_world import CONTEXT, PROMOTE, QUARANTINE, REPLICAS, adapter, fill,
 from prometheus_client.parser import text_string_to_metric_families
 from prometheus_tools import ROOT, run
 
+from guards.judges.interface import Judgement
+from guards.judges.judge_canaries import JudgeCanary
 from monitor import metrics
 from monitor.configuration import MetricsSettings
 from monitor.ledger import Ledger
@@ -279,6 +281,31 @@ def test_a_replicas_password_is_in_no_label(ledger: Ledger) -> None:
     text = metrics_text(ledger, MetricsSettings()).decode()
     assert "hunter2" not in text
     assert 'replica="http://10.0.0.1:8311"' in text
+
+
+def test_a_judge_in_use_shows_whether_and_how_far_it_moved_and_when_that_was_seen(ledger: Ledger) -> None:
+    fill(ledger)
+    found = scraped(ledger)
+    mild, moved = of(judge="mild"), of(judge="moved")
+    assert found["judge_moved"] == {mild: 0, moved: 1}
+    assert found["judge_shift_points"] == {moved: 10}, "of the other there is nothing to compare with yet"
+    assert found["judge_checked_timestamp_seconds"] == {
+        mild: pytest.approx(NOON.timestamp(), abs=1),
+        moved: pytest.approx(NOON.timestamp(), abs=1),
+    }
+    ledger.judge_canaries.use(["mild"])
+    assert set(scraped(ledger)["judge_moved"]) == {mild}
+
+
+def test_judges_whose_names_are_alike_when_cut_keep_series_of_their_own(ledger: Ledger) -> None:
+    judges = [f"openai:{'x' * 90}:{number}" for number in range(2)]
+    canary = JudgeCanary(asked="?", answer="!", frozen=Judgement(judge="j", unscored="empty", reply=""))
+    for judge in judges:
+        ledger.judge_canaries.freeze(judge, "drawn", [canary])
+    ledger.judge_canaries.use(judges)
+    found = scraped(ledger)["judge_moved"]
+    assert len(found) == 2
+    assert all(len(dict(labels)["judge"]) <= 96 for labels in found)
 
 
 def test_a_value_that_this_version_does_not_know_breaks_nothing(ledger: Ledger) -> None:
