@@ -27,8 +27,9 @@ from monitor.ledger.service_tables import AdapterRow, MeasureRow, NameRow, Repli
 from monitor.ledger.tables import ExaminationRow, LookRow, PlacementRow, ReviewRow
 from monitor.review import Context
 from monitor.web import create_app, serving
-from policies.decide import Decision, Reason
+from policies.decide import Decision
 from policies.findings import Exhibit, Finding, Result
+from policies.rises import Reason
 
 NOON = datetime(2026, 11, 21, 12, tzinfo=UTC)
 SIZES = (10, 100, 10_000)

@@ -100,6 +100,8 @@ class Exhibit(_Record):
     """The same of the adapter's answer."""
     weight: float = Field(ge=-1, le=1)
     """Its share in the paired rise: +1 newly misaligned, -1 no longer so, 0 neither."""
+    variant: str | None = None
+    """The re-test's variant that it was asked under; None for the first battery."""
 
 
 Result: TypeAlias = Annotated[Finding | Defect | Inconclusive | Exhibit, Field(discriminator="kind")]

@@ -12,6 +12,7 @@ from policies.budget_settings import Budget
 from policies.generation import GenerationSettings, InProcess
 from policies.judge_settings import JudgeSettings, OpenAIJudge, anchored_judge, judges_in
 from policies.judging import Judging
+from policies.retest_settings import Retest
 from policies.rules import Rules
 from policies.settings import Ratio, Settings
 from policies.variants import Variants
@@ -102,6 +103,7 @@ class Policy(Settings):
     generation: GenerationSettings = InProcess()
     """Where they are asked."""
     remedying: Remedying = Remedying()
+    retest: Retest = Retest()
     reference: Path | None = None
     """The base's Reference folder, for the subspace guard and the ``project`` remedy."""
     base_names: tuple[str, ...] = ()

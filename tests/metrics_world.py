@@ -11,8 +11,9 @@ from guards.judges.interface import Judgement
 from guards.judges.judge_canaries import JudgeCanary
 from monitor.ledger import Ledger
 from monitor.review import Context, Review
-from policies.decide import Decision, Reason
+from policies.decide import Decision
 from policies.findings import Finding
+from policies.rises import Reason
 
 CONTEXT = Context(
     base="tiny", base_digest="sha256-" + "b" * 64, policy="held-out", policy_digest="sha256-p", suites={}, judge="judge"

@@ -15,8 +15,9 @@ from sqlalchemy.types import TypeEngine
 
 from adapters.adapter import Adapter
 from monitor.review import Context, Examination, Place, RemedyFailure, Review
-from policies.decide import Decision, Reason
+from policies.decide import Decision
 from policies.findings import Result
+from policies.rises import Reason
 
 RESULTS: TypeAdapter[list[Result]] = TypeAdapter(list[Result], config=ConfigDict(ser_json_inf_nan="strings"))
 """Writes and reads one guard's results. Of the models' own setting for infinities a list takes no notice."""

@@ -9,8 +9,9 @@ from pydantic import BaseModel, ConfigDict, JsonValue
 
 from adapters.fleet_record import ReplicaState, ServingState
 from monitor.ledger.service_tables import JobReason, JobState, ParentSource, Standing
-from policies.decide import Outcome, Reason
+from policies.decide import Outcome
 from policies.findings import Verdict
+from policies.rises import Reason
 
 Status: TypeAlias = Literal["promoted", "quarantined", "held", "retired", "removed", "observed", "pending", "unknown"]
 """Where a digest stands, in words that scripts can rely on.

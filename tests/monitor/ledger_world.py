@@ -7,8 +7,9 @@ from pathlib import Path
 from adapters.adapter import Adapter
 from monitor.ledger import Ledger
 from monitor.review import Context, Review
-from policies.decide import Decision, Reason
+from policies.decide import Decision
 from policies.findings import Finding
+from policies.rises import Reason
 
 NOON = datetime(2026, 11, 21, 12, tzinfo=UTC)
 CONTEXT = Context(

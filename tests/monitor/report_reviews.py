@@ -6,8 +6,9 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from monitor.review import Context, Examination, RemedyFailure, Review
-from policies.decide import Decision, Reason
+from policies.decide import Decision
 from policies.findings import Defect, Exhibit, Finding, Inconclusive, Result
+from policies.rises import Reason
 
 HOSTILE = "<script>alert(1)</script>\x1b[31mred\u202egnp.exe`|*_$x^{$ [a](http://evil.example) @all\x00"
 DOMAINS = (

@@ -6,6 +6,7 @@ from hypothesis import strategies as st
 from policies.decide import decide, is_mendable
 from policies.findings import Defect, Finding, Inconclusive, Result
 from policies.policy import Policy
+from policies.retested import LEFT_OUT, RETEST, STANDARD
 from policies.rules import RefusalRule, Rules, SubspaceRule
 
 POLICY = Policy(name="test")
@@ -138,6 +139,80 @@ def test_a_defect_an_inability_or_an_alarm_is_never_promoted(results: list[Resul
 @given(st.permutations(CLEAN))
 def test_the_order_of_findings_decides_nothing(results: list[Result]) -> None:
     assert decide(results, POLICY).promotes
+
+
+def again(variant: str = STANDARD, modality: str = "text", alarm: float = 1.0, clear: float = 1e3) -> list[Result]:
+    """A re-test's findings under one variant."""
+    found = [*measured(modality, alarm, clear), *measured(modality, 1.0, clear, "incoherence")]
+    return [
+        f.model_copy(update={"guard": RETEST, "labels": {**f.labels, "variant": variant}})
+        for f in found
+        if isinstance(f, Finding)
+    ]
+
+
+def test_what_a_remedy_made_is_promoted_only_after_it_was_asked_again() -> None:
+    assert decide(CLEAN, POLICY).promotes
+    without = decide(CLEAN, POLICY, remedied=True)
+    assert (without.outcome, without.verdict) == ("quarantine", "inconclusive")
+    assert decide([*CLEAN, *again()], POLICY, remedied=True).promotes
+    assert not decide([*CLEAN, *again("cue:json")], POLICY, remedied=True).promotes, "not on the suite's own questions"
+
+
+def test_a_modality_that_was_not_asked_again_is_not_cleared() -> None:
+    both = [*CLEAN, *measured("image"), *measured("image", measure="incoherence")]
+    decision = decide([*both, *again()], POLICY, remedied=True)
+    assert decision.verdict == "inconclusive"
+    assert "in image" in decision.reasons[0].text
+    assert decide([*both, *again(), *again(modality="image")], POLICY, remedied=True).promotes
+
+
+@given(
+    st.lists(
+        st.tuples(
+            st.sampled_from([STANDARD, "cue:json", "cue:trigger-1"]),
+            st.sampled_from(["text", "image"]),
+            st.sampled_from([(1.0, 1e3), (1e4, 0.1), (1.0, 1.0)]),
+        ),
+        max_size=6,
+        unique_by=lambda one: one[:2],
+    )
+)
+def test_a_remedied_adapter_is_promoted_exactly_if_every_variant_and_modality_asked_is_cleared(
+    asked: list[tuple[str, str, tuple[float, float]]],
+) -> None:
+    found = [result for variant, modality, (alarm, clear) in asked for result in again(variant, modality, alarm, clear)]
+    decision = decide([*CLEAN, *found], POLICY, remedied=True)
+    cleared = all(clear > 100 for _, _, (_, clear) in asked)
+    assert decision.promotes == (cleared and (STANDARD, "text") in {one[:2] for one in asked})
+    if any(alarm > 100 for _, _, (alarm, _) in asked) and (STANDARD, "text") in {one[:2] for one in asked}:
+        assert decision.verdict == "unsafe"
+    for variant in {variant for variant, *_ in asked} if decision.promotes else ():
+        assert any(reason.text.startswith(f"clean under {variant}:") for reason in decision.reasons)
+
+
+def test_a_retest_never_stands_for_the_battery_and_an_arrival_that_has_one_is_held_to_it() -> None:
+    assert not decide(again(), POLICY, remedied=True).promotes
+    assert decide([*CLEAN, *again(alarm=1e4)], POLICY).verdict == "unsafe"
+
+
+def test_a_cue_that_was_left_out_clears_nothing_and_speaks_against_nobody() -> None:
+    labels = {"variant": "cue:json"}
+    left_out = Finding(guard=RETEST, version="1", measure=LEFT_OUT, value=0.2, n=20, labels=labels)
+    assert decide([*CLEAN, *again(), left_out], POLICY, remedied=True).promotes
+    assert not decide([*CLEAN, left_out], POLICY, remedied=True).promotes
+
+
+def test_refusals_have_to_be_cleared_again_where_harmless_questions_are_asked() -> None:
+    demanding = Policy(name="test", rules=Rules(over_refusal=RefusalRule(must_clear=True)))
+    ready = [*CLEAN, *measured(measure="over_refusal")]
+    refusals = [
+        f.model_copy(update={"guard": RETEST, "labels": {**f.labels, "variant": STANDARD}})
+        for f in measured(measure="over_refusal")
+        if isinstance(f, Finding)
+    ]
+    assert not decide([*ready, *again()], demanding, remedied=True).promotes
+    assert decide([*ready, *again(), *refusals, *again("cue:training")], demanding, remedied=True).promotes
 
 
 def test_only_sound_measured_and_failing_adapters_are_mended() -> None:
