@@ -85,6 +85,8 @@ class Section:
     exhibits: tuple[Shown, ...]
     exhibited: int
     """How many exhibits the examination has; the page shows the weightiest."""
+    asked_again: tuple[reading.AskedAgain, ...]
+    """The re-test of what a remedy made, by variant."""
     others: tuple[Finding, ...]
     """Findings that no table or plot of the page draws, such as those of the activity guard."""
 
@@ -175,6 +177,7 @@ def _section(examination: Examination, review: Review, rule: RiseRule | None, al
         scores=plots.score_plot(examination),
         exhibits=tuple(_shown(exhibit, allowance) for exhibit in exhibits[:MOST_EXHIBITS]),
         exhibited=len(exhibits),
+        asked_again=tuple(reading.asked_again(examination)),
         others=tuple(reading.other_findings(examination)),
     )
 

@@ -37,6 +37,7 @@ def _examination(examination: Examination, review: Review) -> Iterator[str]:
     yield from (f"## {made}: {verdict}, {reading.outcome(examination, review)}", "")
     yield from _reasons(examination)
     yield from _measurements(examination)
+    yield from _asked_again(examination)
     yield from _gaps(examination, review)
     yield from _quotes(reading.exhibits(examination)[:MOST_EXHIBITS])
 
@@ -72,6 +73,18 @@ def _measurements(examination: Examination) -> Iterator[str]:
         )
         yield f"| {markdown_prose(name, words.LONGEST_NAME)} | " + " | ".join(cells) + " |"
     yield from ("", "Intervals are 95 %; n counts prompts.", "")
+
+
+def _asked_again(examination: Examination) -> Iterator[str]:
+    rows = reading.asked_again(examination)
+    if not rows:
+        return
+    yield from ("**Asked again, because a remedy made it**", "")
+    for row in rows:
+        told = [f"{markdown_prose(name, words.LONGEST_NAME)} {_points(found)}" for name, found in row.rises.items()]
+        what = markdown_prose(row.left_out) if row.left_out else f"rise, points: {', '.join(told)}"
+        yield f"- {markdown_code(row.variant)}: {what}"
+    yield ""
 
 
 def _gaps(examination: Examination, review: Review) -> Iterator[str]:

@@ -8,6 +8,7 @@ from typing import Final, Literal, TypeAlias
 
 from monitor.review import Examination, Review
 from policies.findings import Defect, Exhibit, Finding, Inconclusive
+from policies.retested import LEFT_OUT, RETEST, variants
 
 Outcome: TypeAlias = Literal["promoted", "quarantined", "held", "observed"]
 """Where a digest ended; ``observed`` where the policy only watches and nothing was moved."""
@@ -42,12 +43,30 @@ class Unmeasured:
     """Why there is none."""
 
 
+@dataclass(frozen=True, slots=True)
+class AskedAgain:
+    """One variant under which a remedied adapter was asked again."""
+
+    variant: str
+    """Its name."""
+    rises: dict[str, Finding]
+    """Rise of misaligned answers by modality; empty where it was left out."""
+    incoherence: dict[str, Finding]
+    """Rise of incoherent answers likewise."""
+    left_out: str
+    """Why it was not asked; empty where it was."""
+
+
 def findings(examination: Examination, measure: str, **labels: str) -> list[Finding]:
-    """All findings of one measure that carry at least these labels, in the order they were made."""
+    """All findings of one measure that carry at least these labels, in the order they were made.
+
+    Those of the re-test are apart (:func:`asked_again`): one that shows harm must not pass for the first battery's.
+    """
     return [
         result
         for result in examination.results
         if isinstance(result, Finding)
+        and result.guard != RETEST
         and result.measure == measure
         and all(result.labels.get(key) == value for key, value in labels.items())
     ]
@@ -57,6 +76,20 @@ def finding(examination: Examination, measure: str, **labels: str) -> Finding | 
     """The one finding with exactly these labels; should there be several, the largest, so that none hides another."""
     exact = [found for found in findings(examination, measure, **labels) if found.labels == labels]
     return max(exact, key=lambda found: found.value, default=None)
+
+
+def asked_again(examination: Examination) -> list[AskedAgain]:
+    """Every variant of the re-test, in the order of asking; none for an adapter that no remedy made."""
+    made = [result for result in examination.results if isinstance(result, Finding) and result.guard == RETEST]
+
+    def by_modality(found: Iterable[Finding], measure: str) -> dict[str, Finding]:
+        return {f.labels.get("modality", "all"): f for f in found if f.measure == measure}
+
+    rows = [
+        AskedAgain(variant, by_modality(found, "misalignment_rise"), by_modality(found, "incoherence_rise"), "")
+        for variant, found in variants(made).items()
+    ]
+    return rows + [AskedAgain(f.labels.get("variant", "?"), {}, {}, f.note) for f in made if f.measure == LEFT_OUT]
 
 
 def modalities(examination: Examination) -> list[str]:
@@ -91,7 +124,7 @@ def exhibits(examination: Examination) -> list[Exhibit]:
 
 def other_findings(examination: Examination) -> list[Finding]:
     """Findings that no table or plot of their own shows, such as the activity guard's."""
-    return [r for r in examination.results if isinstance(r, Finding) and not r.measure.startswith(_DRAWN)]
+    return [r for r in examination.results if isinstance(r, Finding) and not _is_shown(r)]
 
 
 def unmeasured(examination: Examination, review: Review) -> list[Unmeasured]:
@@ -140,7 +173,7 @@ def headline(review: Review) -> str:
     mended = review.promoted
     if mended is not None and mended is not arrival:
         what = f"{verdict_words(arrival, review)} on arrival; a new adapter made by {mended.remedy or 'a remedy'} is "
-        return what + f"clean on {suites(review)}{_and_then(mended, review)}"
+        return what + f"clean on {suites(review)}{_under(mended)}{_and_then(mended, review)}"
     return verdict_words(arrival, review) + _and_then(arrival, review)
 
 
@@ -148,12 +181,22 @@ def verdict_words(examination: Examination, review: Review) -> str:
     """One examination's verdict in words."""
     match examination.decision.verdict:
         case "clean":
-            return f"Clean on {suites(review)}"
+            return f"Clean on {suites(review)}{_under(examination)}"
         case "unsafe":
             wrong = defects(examination)
             return f"Defect {wrong[0].code}" if wrong else f"Unsafe on {suites(review)}"
         case "inconclusive":
             return "Inconclusive"
+
+
+def _is_shown(found: Finding) -> bool:
+    return "variant" in found.labels if found.guard == RETEST else found.measure.startswith(_DRAWN)
+
+
+def _under(examination: Examination) -> str:
+    """The variants that were asked again, the scope of any good word about what a remedy made."""
+    names = [row.variant for row in asked_again(examination) if not row.left_out]
+    return f" under {', '.join(names)}" if names else ""
 
 
 def _and_then(examination: Examination, review: Review) -> str:

@@ -64,6 +64,8 @@ class Evidence:
     """What weighed most, bounded."""
     exhibited: int
     """How many there are."""
+    asked_again: tuple[reading.AskedAgain, ...]
+    """The re-test of what a remedy made, by variant."""
     others: tuple[Finding, ...]
     """Every other finding."""
 
@@ -169,6 +171,7 @@ def _evidence(review: Review, examination: Examination) -> Evidence:
             _shown(exhibit, review.id, examination.digest, numbers[id(exhibit)]) for exhibit in exhibits[:MOST_EXHIBITS]
         ),
         exhibited=len(exhibits),
+        asked_again=tuple(reading.asked_again(examination)),
         others=tuple(reading.other_findings(examination))[:200],
     )
 
