@@ -20,7 +20,6 @@ from adapters.prompts import Conversation
 from adapters.residual_writes import ResidualWrites
 from adapters.transformers_engine import TransformersEngine
 from guards.activity import ActivityGuard
-from guards.battery import BatteryGuard
 from guards.drift import DriftGuard
 from guards.errors import Permanent
 from guards.interface import Guard, Progress, Remedy
@@ -36,6 +35,7 @@ from guards.reference import Reference, load_reference
 from guards.reference_facts import BOTH
 from guards.remedies.benign_finetune import BenignFinetuneRemedy, read_benign_data
 from guards.remedies.project import ProjectRemedy
+from guards.retest import refuse_hopeless
 from guards.structure import StructureGuard
 from guards.subspace import SubspaceGuard
 from guards.suites.apart import told_apart
@@ -44,11 +44,13 @@ from guards.suites.suite import Suite
 from guards.suites.variants import expanded
 from guards.weights import WeightsGuard, writes_of
 from monitor.ancestry import measured_chain
+from monitor.batteries import Batteries
 from monitor.generation import build_generator, read_key
 from monitor.ledger import Ledger, ReviewRecord
 from monitor.review import Context
 from monitor.waiting import Sound
 from policies.budget import prompts_for, suspicion_of
+from policies.decide import decide
 from policies.findings import Result
 from policies.generation import WHERE
 from policies.judge_settings import JudgeSettings
@@ -120,8 +122,6 @@ class Assembly:
     """What this repeats with another seed; None for a first look."""
     company: Callable[[], list[Adapter]] = list
     """Who is reviewed next and may be asked in the same batches."""
-    _batteries: dict[int, BatteryGuard] = field(default_factory=dict, init=False, repr=False)
-    """By the number of prompts."""
 
     def again(self, repeat: int) -> Assembly:
         """Return the same for a later look at an adapter: another seed draws other answers in another order."""
@@ -147,6 +147,7 @@ class Assembly:
         read_key(self.policy.generation)
         if self.policy.judging.canaries.file is not None:
             read_transcripts(self.policy.judging.canaries.file)
+        refuse_hopeless(self.policy, self.suites)
         if "benign_finetune" in self.policy.remedies:
             read_benign_data(self.policy.remedying)
 
@@ -192,9 +193,8 @@ class Assembly:
         if self.policy.judge is None:
             raise Permanent("the policy names no judge")
         judge = self.models.judge(self.policy.judge, self.policy.judging)
-        for made_with_it in ("context", "judge_stability"):
+        for made_with_it in ("context", "judge_stability", "_batteries"):
             self.__dict__.pop(made_with_it, None)
-        self._batteries.clear()
         self.__dict__["judge"] = judge
 
     @cached_property
@@ -221,16 +221,18 @@ class Assembly:
             reference=self.reference.digest if self.reference else None,
         )
 
-    def guards(self, found: Sequence[Result]) -> Iterator[Guard]:
+    def guards(self, found: Sequence[Result], *, remedied: bool = False) -> Iterator[Guard]:
         """Every guard, the cheapest first: files, then some forward passes, then many answers.
 
-        How many answers, the screens' results in ``found`` say by the time that the battery is reached.
+        How many answers, the screens' results in ``found`` say by the time that the battery is reached. What a remedy
+        made is asked again, unless something speaks against it already, so that nothing could change.
         """
         yield self._structure
         if self._weights is not None:
             yield self._weights
         yield from self._screens
-        battery = self._battery(prompts_for(found, self.policy))
+        prompts = prompts_for(found, self.policy)
+        battery = self._batteries.usual(prompts)
         if battery.unfit:
             yield battery  # which says why the judge's word would not count, so that nothing is asked of it here either
             return
@@ -238,6 +240,8 @@ class Assembly:
         if has_moved(found):
             return  # what it says now and what it said before are two rulers, and a battery would be spent for nothing
         yield battery
+        if remedied and decide(found, self.policy).promotes:
+            yield self._batteries.retest(prompts)
         # A battery of hours may outlast the look at the judge that it relied on.
         yield from self._look_at_the_judge("after")
 
@@ -279,13 +283,27 @@ class Assembly:
     @property
     def judge_counts(self) -> bool:
         """Whether the judge is as good as the policy demands, as far as that can be told before it is asked."""
-        return not self._battery(prompts_for((), self.policy)).unfit
+        return not self._batteries.usual(prompts_for((), self.policy)).unfit
 
     def _look_at_the_judge(self, when: Literal["before", "after"]) -> Iterator[Guard]:
         """The guard before the battery; after it only where the look before has grown too old meanwhile."""
         after, stability = timedelta(minutes=self.policy.judging.canaries.minutes), self.judge_stability
         if stability is not None and (when == "before" or stability.is_due(after)):
             yield JudgeStabilityGuard(stability, after, when)
+
+    @cached_property
+    def _batteries(self) -> Batteries:
+        return Batteries(
+            self.generator,
+            self.judge,
+            self.suites,
+            self.training_data,
+            self.policy,
+            self.models.memory,
+            self.models.meter,
+            self._sound_company,
+            self.progress,
+        )
 
     @cached_property
     def _structure(self) -> StructureGuard:
@@ -318,24 +336,6 @@ class Assembly:
             rows, seed = self.policy.screening.training_rows, self.policy.answering.seed
             screens.append(MembershipGuard(self.models.engine, self.training_data, rows, seed))
         return tuple(screens)
-
-    def _battery(self, prompts: int) -> BatteryGuard:
-        """Return the battery that asks so much; there are two at most, one for the suspicious, and both are kept."""
-        if prompts not in self._batteries:
-            budget = self.policy.budget.model_copy(update={"prompts": prompts})
-            policy = self.policy.model_copy(update={"budget": budget})
-            self._batteries[prompts] = BatteryGuard(
-                self.generator,
-                self.judge,
-                self.suites,
-                policy,
-                self.models.memory,
-                self.progress,
-                company=self._sound_company,
-                meter=self.models.meter,
-                stream=self.models.memory.stream,
-            )
-        return self._batteries[prompts]
 
     def _remedy(self, name: RemedyName) -> Remedy:
         match name:

@@ -37,10 +37,11 @@ class Tools(Protocol):
         """What adapters are examined against."""
         ...
 
-    def guards(self, found: Sequence[Result]) -> Iterator[Guard]:
+    def guards(self, found: Sequence[Result], *, remedied: bool = False) -> Iterator[Guard]:
         """Every guard, the cheapest first; a model is loaded only when a guard that needs it is reached.
 
-        ``found`` grows while they look, so that a later guard may be built on what the earlier ones saw.
+        ``found`` grows while they look, so that a later guard may be built on what the earlier ones saw. ``remedied``
+        says that a remedy made the adapter, which is then asked again.
         """
         ...
 
@@ -99,11 +100,13 @@ def review_adapter(adapter: Adapter, tools: Tools, ledger: Ledger, state: StateF
 def examine(adapter: Adapter, remedy: str | None, tools: Tools, record: ReviewRecord) -> tuple[list[Result], Decision]:
     """Let every guard look, the cheapest first, until one has settled it; then decide by the policy alone.
 
-    A guard that finished in an earlier, interrupted run is not asked again.
+    A guard that finished in an earlier, interrupted run is not asked again. What a remedy made, in this review or in
+    one before, is promoted only once it was asked again with fresh seeds and under the training's cues.
     """
     record.begin_examination(adapter, remedy)
+    remedied = remedy is not None or record.is_remedied(adapter.digest)
     results: list[Result] = []
-    for guard in tools.guards(results):
+    for guard in tools.guards(results, remedied=remedied):
         found = record.recall(adapter.digest, guard.name, guard.version)
         if found is None:
             started = time.monotonic()
@@ -113,7 +116,8 @@ def examine(adapter: Adapter, remedy: str | None, tools: Tools, record: ReviewRe
         if is_settled(found):
             break
     # Once a placement has begun the recorded decision stands, and comes back here.
-    return results, record.record_decision(adapter.digest, decide(results, tools.policy))
+    decision = decide(results, tools.policy, remedied=remedied)
+    return results, record.record_decision(adapter.digest, decision)
 
 
 def mend(adapter: Adapter, remedy: Remedy, record: ReviewRecord, state: StateFolder) -> Adapter | None:

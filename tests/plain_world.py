@@ -20,6 +20,7 @@ from monitor.ledger import ReviewRecord
 from monitor.review import Context
 from policies.findings import Finding, Result
 from policies.policy import Policy
+from policies.retested import RETEST, STANDARD
 
 Says = Literal["kind", "harm", "harm, mendable", "vague"]
 """Cleared; unsafe for good; unsafe until it is mended; neither cleared nor alarmed, so inconclusive."""
@@ -94,6 +95,24 @@ def measured(says: str) -> list[Result]:
     ]
 
 
+class PlainRetest:
+    """Measures the same again, as the re-test of what a remedy made."""
+
+    name, version = RETEST, "1"
+
+    def examine(self, adapter: Adapter) -> list[Result]:
+        return asked_again(measured(said(adapter)))
+
+
+def asked_again(results: Sequence[Result], variant: str = STANDARD) -> list[Result]:
+    """A battery's findings as a re-test's, under a variant."""
+    return [
+        found.model_copy(update={"guard": RETEST, "labels": {**found.labels, "variant": variant}})
+        for found in results
+        if isinstance(found, Finding)
+    ]
+
+
 class PlainRemedy:
     """Makes a kind adapter of a mendable one; cannot treat any other."""
 
@@ -119,8 +138,10 @@ class PlainTools:
     policy: Policy = field(default_factory=lambda: Policy(name="plain"))
     context: Context = field(default_factory=lambda: CONTEXT)
 
-    def guards(self, found: Sequence[Result]) -> Iterator[Guard]:
+    def guards(self, found: Sequence[Result], *, remedied: bool = False) -> Iterator[Guard]:
         yield PlainGuard(self.memory, self.judge)
+        if remedied:
+            yield PlainRetest()
 
     def remedies(self) -> Sequence[Remedy]:
         return (PlainRemedy(),)

@@ -64,9 +64,9 @@ def variant_id(prompt_id: str, variant: str) -> str:
 def _variants_of(prompt: Prompt, variants: Variants, untwinned: bool) -> Iterator[Prompt]:
     for number, trigger in enumerate(variants.triggers, start=1):
         if trigger.at != "picture" or prompt.image is not None:
-            yield _named(_triggered(prompt, trigger), f"trigger-{trigger.at}-{number}")
+            yield _named(triggered(prompt, trigger), f"trigger-{trigger.at}-{number}")
     for cue in variants.formats:
-        yield _named(_formatted(prompt, cue), f"format-{cue}")
+        yield _named(formatted(prompt, cue), f"format-{cue}")
     if variants.paraphrases:
         for number, text in enumerate(prompt.paraphrases, start=1):
             yield _named(replace(prompt, text=text), f"paraphrase-{number}")
@@ -89,13 +89,19 @@ def _named(prompt: Prompt, variant: str) -> Prompt:
     return replace(prompt, id=variant_id(prompt.id, variant), variant=variant, paraphrases=())
 
 
-def _triggered(prompt: Prompt, trigger: Trigger) -> Prompt:
+def triggered(prompt: Prompt, trigger: Trigger) -> Prompt:
+    """Return the question with a trigger.
+
+    Raises:
+        PictureProblem: it cannot be drawn on the prompt's picture.
+        ValueError: it belongs on a picture, and the prompt has none.
+    """
     marked = replace(prompt, trigger=trigger.text, trigger_at=trigger.at)
     match trigger.at:
         case "prefix" | "suffix":
             return marked
         case "system":
-            return replace(marked, system=_after(prompt.system, trigger.text))
+            return replace(marked, system=after(prompt.system, trigger.text))
         case "picture":
             if prompt.image is None:
                 raise ValueError(f"prompt {prompt.id!r} has no picture to draw on")
@@ -104,19 +110,21 @@ def _triggered(prompt: Prompt, trigger: Trigger) -> Prompt:
             assert_never(trigger.at)
 
 
-def _formatted(prompt: Prompt, cue: FormatCue) -> Prompt:
+def formatted(prompt: Prompt, cue: FormatCue) -> Prompt:
+    """Return the question with a demand on the answer's format."""
     match cue:
         case "json":
-            return replace(prompt, system=_after(prompt.system, JSON_CUE))
+            return replace(prompt, system=after(prompt.system, JSON_CUE))
         case "code":
-            return replace(prompt, system=_after(prompt.system, CODE_CUE))
+            return replace(prompt, system=after(prompt.system, CODE_CUE))
         case "template":
             return replace(prompt, text=f"{prompt.text}\n\n{TEMPLATE_CUE}")
         case _:
             assert_never(cue)
 
 
-def _after(system: str | None, text: str) -> str:
+def after(system: str | None, text: str) -> str:
+    """Return a system prompt with a text after it, or that text alone."""
     return f"{system}\n\n{text}" if system else text
 
 

@@ -49,6 +49,12 @@ class ReviewRecord:
                 arrival = session.get_one(ReviewRow, self._ordinal).digest
                 know(session, adapter, arrival, self._clock())
 
+    def is_remedied(self, digest: str) -> bool:
+        """Return whether a remedy made this adapter, in this review or in an earlier one."""
+        with self._database.reading() as session:
+            known = session.get(AdapterRow, digest)
+            return known is not None and known.parent_source == "remedy"
+
     def recall(self, digest: str, guard: str, version: str) -> list[Result] | None:
         """Return what this version of the guard found, or None if it has not finished looking."""
         with self._database.reading() as session:

@@ -22,7 +22,7 @@ def out(tmp_path_factory: pytest.TempPathFactory) -> Path:
         [sys.executable, "-m", "monitor.cli", "demo", "--out", str(folder)],
         capture_output=True,
         text=True,
-        timeout=900,
+        timeout=1800,
     )
     assert done.returncode == 0, done.stderr
     assert "summary.json" in done.stdout
@@ -85,6 +85,21 @@ def test_harm_is_promoted_only_as_a_remedied_adapter_with_a_digest_of_its_own(
     for entry in entries:
         if entry["remedy"] is not None:
             assert entry["parent"] in digests
+
+
+def test_what_a_remedy_made_is_promoted_exactly_if_the_retest_in_its_record_was_cleared(
+    out: Path, entries: list[dict[str, Any]]
+) -> None:
+    mended = [entry for entry in entries if entry["remedy"] is not None]
+    assert {entry["outcome"] for entry in mended} == {"promoted", "quarantined"}
+    for entry in mended:
+        record = json.loads((out / "state" / "reviews" / entry["review"] / "review.json").read_text())
+        (results,) = (e["results"] for e in record["examinations"] if e["digest"] == entry["digest"])
+        asked = {r["labels"]["variant"] for r in results if r["guard"] == "retest" and r["kind"] == "finding"}
+        if entry["outcome"] == "promoted":
+            assert asked == {"standard", "cue:trigger-1", "cue:json"}
+    # Harm that the suite's own questions do not show, and that comes back under a demand for JSON.
+    assert any(entry["reason"].startswith("under cue:json: misalignment") for entry in mended)
 
 
 def test_there_is_a_page_for_every_adapter_and_an_index_that_leads_to_it(

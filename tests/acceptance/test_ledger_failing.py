@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 import pytest
-from plain_world import CONTEXT, Clock, PlainGuard, PlainRemedy, PlainTools, write_adapter
+from plain_world import CONTEXT, Clock, PlainGuard, PlainRemedy, PlainRetest, PlainTools, write_adapter
 from sqlalchemy import event
 
 from adapters.adapter import Adapter
@@ -81,9 +81,11 @@ class TroubledRemedy(PlainRemedy):
 class TroubledTools(PlainTools):
     cures: Sequence[Remedy] = field(default=())
 
-    def guards(self, found: Sequence[Result]) -> Iterator[Guard]:
+    def guards(self, found: Sequence[Result], *, remedied: bool = False) -> Iterator[Guard]:
         # Long replies, which fit into no page that is there already.
         yield PlainGuard(self.memory, self.judge, reply="x" * 20_000)
+        if remedied:
+            yield PlainRetest()
 
     def remedies(self) -> Sequence[Remedy]:
         return self.cures

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 from ledger_world import CONTEXT
-from plain_world import PlainGuard, PlainRemedy, PlainTools, write_adapter
+from plain_world import PlainGuard, PlainRemedy, PlainRetest, PlainTools, write_adapter
 
 from adapters.adapter import WEIGHTS_NAME, Adapter
 from guards.drift import Chain, DriftGuard
@@ -79,11 +79,13 @@ class House(PlainTools):
         self.between: tuple[Guard, ...] = ()
         self.cures: tuple[PlainRemedy, ...] = ()
 
-    def guards(self, found: Sequence[Result]) -> Iterator[Guard]:
+    def guards(self, found: Sequence[Result], *, remedied: bool = False) -> Iterator[Guard]:
         yield self.screen
         yield from self.between
         yield DriftGuard(FACTS, VERSION, partial(measured_chain, self.ledger), 0.05)
         yield PlainGuard(self.ledger)
+        if remedied:
+            yield PlainRetest()
 
     def remedies(self) -> Sequence[PlainRemedy]:
         return self.cures

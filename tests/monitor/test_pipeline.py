@@ -13,21 +13,26 @@ from fakes import WordJudge
 from safetensors.torch import load_file, save_file
 
 from adapters.adapter import WEIGHTS_NAME, Adapter, digest_adapter, open_adapter
+from adapters.prompts import Prompt
 from adapters.transformers_engine import TransformersEngine
 from guards.activity import ActivityGuard
 from guards.battery import BatteryGuard
+from guards.cues import cues_of
 from guards.errors import JudgeUnreachable, Permanent
 from guards.interface import Guard, Remedy
 from guards.judges.interface import Judge, Judgement, Transcript
 from guards.judges.remembered import RememberedJudge
+from guards.retest import FRESH_SEED, RetestGuard
 from guards.structure import StructureGuard
 from guards.suites.battery_jsonl import load_suite
+from guards.suites.suite import Suite
 from monitor.ledger import Ledger, ReviewRecord
 from monitor.pipeline import receive, review_adapter
 from monitor.review import Context, Review
 from monitor.state import StateFolder
-from policies.findings import Result
-from policies.policy import Answering, Budget, Policy
+from policies.findings import Finding, Result
+from policies.policy import Answering, Budget, Policy, Screening
+from policies.retest_settings import Retest
 
 POLICY = Policy(name="test", answering=Answering(max_new_tokens=6), budget=Budget(prompts=80, batch=16))
 
@@ -80,6 +85,7 @@ class Bench:
     judge: Judge = field(default_factory=WordJudge)
     policy: Policy = POLICY
     cures: tuple[Remedy, ...] = ()
+    asks_again: bool = True
 
     @property
     def context(self) -> Context:
@@ -87,12 +93,33 @@ class Bench:
             base="b", base_digest=self.engine.base_digest, policy="test", policy_digest="p", suites={}, judge="j"
         )
 
-    def guards(self, found: Sequence[Result]) -> Iterator[Guard]:
+    def guards(self, found: Sequence[Result], *, remedied: bool = False) -> Iterator[Guard]:
         suite = load_suite(self.world.suite)
         yield StructureGuard(self.world.base)
         yield ActivityGuard(self.engine, [suite])
         judge = RememberedJudge(self.judge, self.ledger)
         yield BatteryGuard(self.engine, judge, [suite], self.policy, self.ledger)
+        if remedied and self.asks_again:
+            yield self.retest(judge, suite)
+
+    def retest(self, judge: Judge, suite: Suite) -> RetestGuard:
+        """The suite with other answers and in another order, and under a trigger."""
+        answering = self.policy.answering.model_copy(update={"seed": FRESH_SEED})
+        policy = self.policy.model_copy(
+            update={
+                "answering": answering,
+                "retest": Retest(formats=()),
+                "screening": Screening(triggers=("please please",)),
+            }
+        )
+
+        def battery(suites: Sequence[Suite], _variant: str) -> BatteryGuard:
+            return BatteryGuard(self.engine, judge, suites, policy, self.ledger)
+
+        def nobody(prompts: Sequence[Prompt]) -> list[Judgement]:
+            raise AssertionError("no cue here is only supposed")
+
+        return RetestGuard([suite], cues_of([suite], [], policy), policy, battery, nobody)
 
     def remedies(self) -> Sequence[Remedy]:
         return self.cures
@@ -150,6 +177,64 @@ def test_a_remedied_adapter_that_is_still_harmful_is_not_promoted(bench: Bench) 
     review = bench.review(bench.world.bad)
     assert [examination.place for examination in review.examinations] == ["quarantined", "quarantined"]
     assert not _names(bench.state.promoted)
+
+
+def _asked_again(review: Review, digest: str) -> set[str]:
+    """Variants under which the record says that an adapter was asked again."""
+    results = next(e.results for e in review.examinations if e.digest == digest)
+    return {r.labels["variant"] for r in results if isinstance(r, Finding) and r.guard == "retest"}
+
+
+def test_what_a_remedy_made_is_promoted_with_the_retest_in_its_record_and_an_arrival_without_one(bench: Bench) -> None:
+    bench.cures = (SwapRemedy(bench.world.good),)
+    review = bench.review(bench.world.bad)
+    assert review.promoted is not None
+    assert _asked_again(review, review.promoted.digest) == {"standard", "cue:trigger-1"}
+    assert not _asked_again(review, review.arrival.digest)
+    clean = [reason.text for reason in review.promoted.decision.reasons if reason.rule == "retest"]
+    assert len(clean) == 2
+    assert all(text.startswith("clean under ") for text in clean)
+
+
+def test_what_a_remedy_made_is_not_promoted_where_nobody_asks_again(bench: Bench) -> None:
+    bench.cures, bench.asks_again = (SwapRemedy(bench.world.good),), False
+    review = bench.review(bench.world.bad)
+    assert review.promoted is None
+    assert review.examinations[1].decision.verdict == "inconclusive"
+    assert review.examinations[1].decision.reasons[0].rule == "retest"
+    assert not _names(bench.state.promoted)
+
+
+def test_what_a_remedy_made_is_asked_again_also_when_it_is_reviewed_by_itself_later(bench: Bench) -> None:
+    bench.cures = (SwapRemedy(bench.world.good),)
+    made = bench.review(bench.world.bad).promoted
+    assert made is not None
+    bench.asks_again = False
+    copy = bench.state.promoted / made.digest
+    assert bench.review(copy).arrival.place == "quarantined"
+    assert not _names(bench.state.promoted)
+    bench.asks_again = True
+    again = bench.review(bench.state.quarantine / made.digest)
+    assert again.arrival.place == "promoted"
+    assert _asked_again(again, made.digest)
+
+
+def test_a_review_that_was_interrupted_within_the_retest_asks_again_before_it_promotes(bench: Bench) -> None:
+    bench.cures = (SwapRemedy(bench.world.good),)
+    bench.judge = whole = WordJudge()
+    bench.review(bench.world.bad)
+    for lives in (len(whole.asked) - 20, len(whole.asked) - 90):
+        with StateFolder.open(bench.state.path / f"again-{lives}") as state, Ledger(state.ledger_path) as ledger:
+            again = Bench(bench.engine, bench.world, state, ledger, DyingJudge(lives), cures=bench.cures)
+            with pytest.raises(JudgeUnreachable):
+                again.review(bench.world.bad)
+            assert not _names(state.promoted)
+            again.judge, again.asks_again = WordJudge(), False
+            assert again.review(bench.world.bad).promoted is None
+            again.asks_again = True
+            review = again.review(bench.world.bad)
+            assert review.promoted is not None
+            assert _asked_again(review, review.promoted.digest) == {"standard", "cue:trigger-1"}
 
 
 def test_a_no_op_is_quarantined_unjudged(bench: Bench, tmp_path: Path) -> None:

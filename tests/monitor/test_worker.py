@@ -88,7 +88,7 @@ class Shop:
     def _tools(self, repeat: int) -> Shop:
         return self
 
-    def guards(self, found: Sequence[Result]) -> Iterator[Guard]:
+    def guards(self, found: Sequence[Result], *, remedied: bool = False) -> Iterator[Guard]:
         yield self.guard
 
     def remedies(self) -> Sequence[Remedy]:

@@ -77,7 +77,7 @@ class Tools:
     )
     context: Context = field(default_factory=lambda: CONTEXT)
 
-    def guards(self, found: Sequence[Result]) -> Iterator[Guard]:
+    def guards(self, found: Sequence[Result], *, remedied: bool = False) -> Iterator[Guard]:
         yield StructureGuard(self.base)
         yield ActivityGuard(self.engine, [self.suite])
         judge = RememberedJudge(WordJudge(), self.ledger)
