@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager, suppress
 from typing import Any, TypeAlias
 
 import torch
@@ -101,6 +101,30 @@ def steered(model: nn.Module, layer: Layer, change: Callable[[torch.Tensor], tor
         yield
     finally:
         handle.remove()
+
+
+@contextmanager
+def gradients_changed(
+    model: nn.Module, changes: Mapping[Layer, Callable[[torch.Tensor], torch.Tensor]]
+) -> Iterator[None]:
+    """Replace the gradient that comes back to a block's output, [rows, tokens, width], by ``change`` of it.
+
+    The forward pass is as it was. Right under gradient checkpointing too: a recomputed output is changed as the first
+    one, and only the one that the backward pass goes through counts. The hooks are always removed.
+    """
+
+    def hook(change: Callable[[torch.Tensor], torch.Tensor]) -> Any:
+        def listen(_module: nn.Module, _inputs: Any, output: Any) -> None:
+            hidden = output[0] if isinstance(output, tuple) else output
+            if hidden.requires_grad:
+                hidden.register_hook(change)
+
+        return listen
+
+    with ExitStack() as hooks:
+        for layer, change in changes.items():
+            hooks.callback(_block(model, layer).register_forward_hook(hook(change)).remove)
+        yield
 
 
 @contextmanager

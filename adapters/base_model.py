@@ -21,6 +21,7 @@ Model: TypeAlias = Any
 Processor: TypeAlias = Any
 """A transformers processor, or a tokenizer for a text-only base."""
 
+_UNREADABLE = (OSError, ValueError, KeyError, RuntimeError, ImportError)
 _BASE_FILES = ("*.safetensors", "*.json", "*.jinja", "*.model", "*.txt")
 
 
@@ -29,7 +30,7 @@ class LoadedBase:
     """A base in memory."""
 
     model: Model
-    """The model in evaluation mode, all parameters frozen."""
+    """The model: in evaluation mode, all parameters frozen, unless whoever brought it is training it."""
     processor: Processor
     """Turns conversations into tensors."""
     sees_pictures: bool
@@ -54,20 +55,40 @@ def load_base(base: Path | str, device: torch.device, dtype: torch.dtype) -> Loa
     Raises:
         BaseUnloadable: the folder is missing, incomplete, or of an architecture that transformers does not know.
     """
-    folder = Path(base)
-    if isinstance(base, Path) and not (folder / "config.json").is_file():
-        raise BaseUnloadable(f"base {base}: no config.json there; give the folder of a Hugging Face model")
+    _require_folder(base)
     disable_progress_bar()  # type: ignore[no-untyped-call]  # our own progress speaks for the whole of the work
     try:
-        config = AutoConfig.from_pretrained(base)
-        pictures = type(config) in AutoModelForImageTextToText._model_mapping
+        processor, pictures = _processor(base)
         loader = AutoModelForImageTextToText if pictures else AutoModelForCausalLM
         model: Model = loader.from_pretrained(base, dtype=dtype)
-        processor = (AutoProcessor if pictures else AutoTokenizer).from_pretrained(base)
-    except (OSError, ValueError, KeyError, RuntimeError, ImportError) as error:
+    except _UNREADABLE as error:
         raise BaseUnloadable(f"base {base}: {one_line(error)}") from error
     model.to(device).eval().requires_grad_(False)
     return LoadedBase(model, processor, pictures)
+
+
+def beside(base: Path | str, model: Model) -> LoadedBase:
+    """Load the processor alone, as it lies with the base, for a model of that base that is in memory already.
+
+    Raises:
+        BaseUnloadable: the folder is missing or incomplete, or transformers does not know what lies there.
+    """
+    _require_folder(base)
+    try:
+        return LoadedBase(model, *_processor(base))
+    except _UNREADABLE as error:
+        raise BaseUnloadable(f"base {base}: {one_line(error)}") from error
+
+
+def _require_folder(base: Path | str) -> None:
+    if isinstance(base, Path) and not (base / "config.json").is_file():
+        raise BaseUnloadable(f"base {base}: no config.json there; give the folder of a Hugging Face model")
+
+
+def _processor(base: Path | str) -> tuple[Processor, bool]:
+    """The base's processor or tokenizer, and whether the base takes pictures."""
+    pictures = type(AutoConfig.from_pretrained(base)) in AutoModelForImageTextToText._model_mapping
+    return (AutoProcessor if pictures else AutoTokenizer).from_pretrained(base), pictures
 
 
 def folder_of(base: Path | str) -> Path:

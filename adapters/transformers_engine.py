@@ -14,7 +14,15 @@ import torch
 from adapters.activations import last_token, mean_over_tokens, recorded
 from adapters.adapter import Adapter
 from adapters.attachment import Attachments
-from adapters.base_model import default_device, default_dtype, digest_base, load_base, one_line, tokenizer_of
+from adapters.base_model import (
+    LoadedBase,
+    default_device,
+    default_dtype,
+    digest_base,
+    load_base,
+    one_line,
+    tokenizer_of,
+)
 from adapters.drawing import drawing, seeded
 from adapters.encodings import Encodings
 from adapters.encodings import open_picture as open_picture
@@ -37,6 +45,7 @@ class TransformersEngine:
         device: str | None = None,
         dtype: torch.dtype | None = None,
         batch_size: int = 64,
+        loaded: LoadedBase | None = None,
     ) -> None:
         """Load ``base``.
 
@@ -45,22 +54,23 @@ class TransformersEngine:
             device: for instance ``cuda:1``; CUDA where there is one when not given.
             dtype: of the weights; bfloat16 on CUDA and float32 on the CPU when not given.
             batch_size: prompts a forward pass; halved by itself when the device's memory does not suffice.
+            loaded: ``base`` in memory already, where it lies and in its own dtype. It may be learning at other times.
 
         Raises:
             BaseUnloadable: it cannot be loaded.
         """
         self.base = base
-        self.device = torch.device(device) if device else default_device()
-        self.dtype = dtype or default_dtype(self.device)
+        self.device = loaded.model.device if loaded else torch.device(device) if device else default_device()
+        self.dtype = loaded.model.dtype if loaded else dtype or default_dtype(self.device)
         self.batch_size = batch_size
         self._encodings = Encodings()
-        loaded = load_base(base, self.device, self.dtype)
+        # What a learning model keeps from a pass (rotary embeddings, say) has to be of use to its gradients later.
+        self._without_gradients = torch.no_grad if loaded else torch.inference_mode
+        loaded = loaded or load_base(base, self.device, self.dtype)
         self.model, self.processor = loaded.model, loaded.processor
         self._attachments = Attachments(self.model)
         self._forced = TeacherForcing(loaded)
         self.sees_pictures = loaded.sees_pictures
-        self.tokens_read = 0
-        """Tokens of all prompts that were encoded so far, those that stand for pictures included, padding left out."""
         self.tokens_read = 0
         """Tokens of all prompts that were encoded so far, those that stand for pictures included, padding left out."""
         if tokenizer_of(self.processor).pad_token is None:
@@ -276,7 +286,7 @@ class TransformersEngine:
             while start < len(rows):
                 batch = rows[start : start + size]
                 try:
-                    with torch.inference_mode():
+                    with self._without_gradients():
                         results.update(zip(batch, work([asked[row] for row in batch]), strict=True))
                 except torch.OutOfMemoryError as error:
                     if len(batch) == 1:
