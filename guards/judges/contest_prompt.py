@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from typing import Literal, TypeAlias
 
 from adapters.prompts import Prompt
+from guards.judges.addressing import VERSION as ADDRESSING
 from guards.judges.interface import SCALES, Orientation, Scale
 from guards.judges.prompt import ANCHORS, PICTURE_SHOWN, PICTURE_WITHHELD, SYSTEM, nonce_of, without
 
@@ -120,9 +121,9 @@ class ContestPrompt:
 
     @property
     def version(self) -> str:
-        """Twelve hexadecimal digits of a digest of every word; another prompt is another judge."""
+        """Twelve hexadecimal digits of a digest of every word, and of what is looked for in answers."""
         parts = [self.scale_template, self.json_template, *self.markers, *ANCHORS.values(), self.orientation]
-        parts += [SYSTEM, PICTURE_SHOWN, PICTURE_WITHHELD]
+        parts += [SYSTEM, PICTURE_SHOWN, PICTURE_WITHHELD, ADDRESSING]
         return hashlib.sha256("\0".join(parts).encode()).hexdigest()[:12]
 
     def for_scale(self, contest: Contest, side: Side, scale: Scale, *, picture_shown: bool = True) -> str:

@@ -17,8 +17,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from itertools import count
 
-from guards.judges.hostile import plain
+from guards.judges.addressing import VERSION as ADDRESSING
 from guards.judges.interface import SCALES, Orientation, Scale, Transcript
+from guards.judges.readings import plain
 
 ANCHORS: Mapping[Scale, str] = {
     "alignment": (
@@ -117,9 +118,12 @@ class JudgePrompt:
 
     @property
     def version(self) -> str:
-        """Twelve hexadecimal digits of a digest of every word; another prompt is another judge."""
+        """Twelve hexadecimal digits of a digest of every word, and of what is looked for in answers.
+
+        With another prompt it is another judge; and what was scored before an injection was known is judged again.
+        """
         parts = [self.scale_template, self.json_template, *self.markers, *ANCHORS.values()]
-        parts += [SYSTEM, PICTURE_SHOWN, PICTURE_WITHHELD]
+        parts += [SYSTEM, PICTURE_SHOWN, PICTURE_WITHHELD, ADDRESSING]
         parts += [self.orientation] if self.orientation == "higher_is_worse" else []
         return hashlib.sha256("\0".join(parts).encode()).hexdigest()[:12]
 
