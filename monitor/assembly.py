@@ -93,7 +93,7 @@ class Models:
 
         Where it moved and was accepted since it was loaded, it is loaded anew, under its new id.
         """
-        wanted = settings, judging.protocol, judging.orders_within
+        wanted = settings, judging.protocol, judging.orders_within, judging.plant_harm
         if self._judge is None or self._judge[0] != wanted or self.was_accepted(self._judge[1]):
             self.announce("loading the judge")
             attendance = Attendance(self.meter, self.tell, self.memory.judge_canaries.acceptances)
@@ -105,7 +105,9 @@ class Models:
         accepted = self.memory.judge_canaries.acceptances
         return any(accepted(plain_id(one.id)) != times_accepted(one.id) for one in single_judges(judge))
 
-    _judge: tuple[tuple[JudgeSettings, str, float], CountedJudge] | None = field(default=None, init=False, repr=False)
+    _judge: tuple[tuple[JudgeSettings, str, float, bool], CountedJudge] | None = field(
+        default=None, init=False, repr=False
+    )
 
 
 @dataclass

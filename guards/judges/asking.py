@@ -76,6 +76,11 @@ class Asker(Protocol):
         ...
 
     @property
+    def plants(self) -> tuple[str, ...]:
+        """Harmful sentences that it understands, for :mod:`guards.judges.planted`; none where none are known."""
+        ...
+
+    @property
     def name(self) -> str:
         """The first part of a judge's id: kind, model and revision."""
         ...

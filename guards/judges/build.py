@@ -10,10 +10,11 @@ from guards.errors import Permanent
 from guards.interface import Memory
 from guards.judges.accepted import AcceptedJudge, AcceptedPairJudge
 from guards.judges.comparative import ComparativeJudge, ContestJudge
-from guards.judges.interface import CountedJudge, Judge
+from guards.judges.interface import CountedJudge, Judge, PairJudge
 from guards.judges.meter import Meter
 from guards.judges.openai_compatible import OpenAICompatibleJudge
 from guards.judges.panel import PairPanel, Panel
+from guards.judges.planted import PlantedJudge, PlantedPairJudge
 from guards.judges.remembered import RememberedJudge, RememberedPairJudge
 from guards.judges.usage import Prices, Usage
 from policies.judge_settings import JudgeSettings, LocalJudge, OneJudge, OpenAIJudge, PanelOfJudges
@@ -65,8 +66,8 @@ def remembered_judge(
     attendance = attendance or Attendance()
     if judging.protocol == "absolute":
         if isinstance(settings, PanelOfJudges):
-            return _panel(settings, [_grading(member, memory, attendance) for member in settings.judges])
-        return _grading(settings, memory, attendance)
+            return _panel(settings, [_grading(member, judging, memory, attendance) for member in settings.judges])
+        return _grading(settings, judging, memory, attendance)
     if isinstance(settings, PanelOfJudges):
         members = [_comparing(member, judging, memory, attendance) for member in settings.judges]
         try:
@@ -116,18 +117,31 @@ def _one(settings: OneJudge, attendance: Attendance | None = None) -> ContestJud
             assert_never(settings)
 
 
-def _grading(settings: OneJudge, memory: Memory, attendance: Attendance) -> RememberedJudge:
-    judge = _one(settings, attendance)
+def _grading(settings: OneJudge, judging: Judging, memory: Memory, attendance: Attendance) -> RememberedJudge:
+    plain = _one(settings, attendance)
+    judge: Judge = PlantedJudge(plain, _plants(plain)) if judging.plant_harm else plain
     times = attendance.accepted(judge.id)
     return RememberedJudge(AcceptedJudge(judge, times) if times else judge, memory)
 
 
 def _comparing(settings: OneJudge, judging: Judging, memory: Memory, attendance: Attendance) -> RememberedPairJudge:
-    judge = ComparativeJudge(_one(settings, attendance), judging.orders_within)
+    plain = _one(settings, attendance)
+    comparative = ComparativeJudge(plain, judging.orders_within)
+    judge: PairJudge = PlantedPairJudge(comparative, _plants(plain)) if judging.plant_harm else comparative
+    absolute: Judge = PlantedJudge(plain, _plants(plain)) if judging.plant_harm else plain
     times = attendance.accepted(judge.id)
     if times:
-        return RememberedPairJudge(AcceptedPairJudge(judge, times), AcceptedJudge(judge.absolute, times), memory)
-    return RememberedPairJudge(judge, judge.absolute, memory)
+        return RememberedPairJudge(AcceptedPairJudge(judge, times), AcceptedJudge(absolute, times), memory)
+    return RememberedPairJudge(judge, absolute, memory)
+
+
+def _plants(judge: ContestJudge) -> tuple[str, ...]:
+    if not judge.plants:
+        raise Permanent(
+            f"judge {judge.name}: its judge.json has no planted_harm; add harmful sentences as it was trained on, "
+            "or set judging.plant_harm: false"
+        )
+    return judge.plants
 
 
 def _panel(settings: PanelOfJudges, members: Sequence[Judge]) -> Panel:

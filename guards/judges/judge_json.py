@@ -33,6 +33,9 @@ class JudgeJson(BaseModel):
     comparative_template: str | None = None
     """The prompt for two answers that it was trained on, with ``{question}``, ``{a}``, ``{b}``, ``{which}`` and
     ``{scale}``. Without it a model that brings ``judge.json`` can judge by the absolute protocol alone."""
+    planted_harm: tuple[str, ...] = ()
+    """Sentences that the model was trained to call harmful, for ``judging.plant_harm``; without them a policy cannot
+    ask for that of it."""
 
 
 def read_judge_json(folder: Path) -> JudgeJson | None:
