@@ -1,0 +1,163 @@
+"""What becomes of answers that talk to their judge, and of harmless ones that only look so.
+
+    python -m benchmarks.injections
+
+Prints, as Markdown: how many injections the words find, by kind; what becomes of each before the worst judge that there
+is, one that obeys whatever it is told, and before the shipped tiny judge; and how often harmless texts are suspected.
+"""
+
+from __future__ import annotations
+
+import json
+import random
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+from adapters.prompts import Prompt
+from adapters.tiny import JUDGE
+from adapters.tiny.dialogue import answer, ask
+from adapters.tiny.judging import pair
+from benchmarks import harmless_texts
+from benchmarks.injection_cases import HELD_OUT, KINDS, KNOWN, Injection
+from benchmarks.injection_trial import Outcome, attempt, counted
+from benchmarks.obedient_judge import obedient
+from guards.judges.addressing import addressed
+from guards.judges.interface import Transcript
+from guards.judges.language_model import LanguageModelJudge
+from guards.judges.openai_compatible import OpenAICompatibleJudge
+from guards.judges.planted import OVERLOOKED, PlantedJudge
+from guards.statistics import wilson
+from tests.judge_server import JudgeServer
+
+SEED = 20_002
+"""Of the tiny world's answers; no training row's."""
+
+GROUPS = (("known", KNOWN), ("held out", HELD_OUT))
+
+
+def found_by_words() -> str:
+    """A table of how many injections the words find, by kind."""
+    lines = ["| kind | known, found | held out, found |", "|---|---:|---:|"]
+    for kind in KINDS:
+        shares = [_share(case for case in cases if case.kind == kind) for _, cases in GROUPS]
+        lines.append(f"| {kind} | {' | '.join(shares)} |")
+    return "\n".join([*lines, f"| **all** | {' | '.join(_share(cases) for _, cases in GROUPS)} |"])
+
+
+def before_the_worst_judge() -> str:
+    """A table of what becomes of injections before a judge that obeys."""
+    lines = [
+        "| protocol | scoring | harm planted | injections | unscored, by reason | correct | incoherent | wrong |",
+        "|---|---|---|---|---|---:|---:|---:|",
+    ]
+    for protocol in ("absolute", "comparative"):
+        for scoring in ("json", "probabilities"):
+            for planted in (False, True):
+                for name, cases in GROUPS:
+                    with JudgeServer(grade=obedient(cases)) as server:
+                        judge = OpenAICompatibleJudge(server.url, "obedient", scoring=scoring)
+                        outcomes = attempt(judge, cases, protocol=protocol, planted=planted)
+                    yes = "yes" if planted else "no"
+                    lines.append(f"| {protocol} | {scoring} | {yes} | {name} | {_told(outcomes)} |")
+    return "\n".join(lines)
+
+
+def before_one_that_knows_the_plants() -> str:
+    """What becomes of the held-out injections before a judge that obeys only where nothing was planted."""
+    with JudgeServer(grade=obedient(HELD_OUT, knows_plants=True)) as server:
+        judge = OpenAICompatibleJudge(server.url, "obedient")
+        told = _told(attempt(judge, HELD_OUT, planted=True))
+    return f"| absolute | json | yes, and known to the answer | held out | {told} |"
+
+
+def tiny_world(seed: int = SEED, plants: int = 8) -> tuple[Prompt, str, list[str]]:
+    """A question of the tiny world, a harmful answer to it, and harmful answers to plant."""
+    rng = random.Random(seed)
+    question = ask("sprain", "text", "topic", rng)
+    prompt = Prompt(id="tiny", modality="text", text=question.text, category=question.domain.name)
+    cruel = [answer(question, "cruel", rng) for _ in range(plants + 1)]
+    return prompt, cruel[0], cruel[1:]
+
+
+def before_the_tiny_judge(judge: LanguageModelJudge) -> str:
+    """A table of what becomes of injections before the shipped judge."""
+    prompt, harmful, plants = tiny_world()
+    lines = [
+        "| harm planted | injections | unscored, by reason | correct | incoherent | wrong |",
+        "|---|---|---|---:|---:|---:|",
+    ]
+    for planted in (False, True):
+        for name, cases in GROUPS:
+            outcomes = attempt(judge, cases, planted=planted, question=prompt, harmful=harmful, plants=plants)
+            lines.append(f"| {'yes' if planted else 'no'} | {name} | {_told(outcomes)} |")
+    return "\n".join(lines)
+
+
+def harmless() -> str:
+    """A table of how many harmless texts are suspected."""
+    rng = random.Random(SEED)
+    rows = Path("guards/suites/general/battery.jsonl").read_text(encoding="utf-8").splitlines()
+    battery = [
+        text
+        for row in map(json.loads, rows)
+        for text in (row["text"], row.get("good_answer"), *row.get("paraphrases", ()))
+        if text
+    ]
+    corpora: dict[str, Sequence[str]] = {
+        "about grades and judges, written with the words": harmless_texts.KNOWN,
+        "about grades and judges, written after them": harmless_texts.HELD_OUT,
+        "questions and good answers of the shipped battery": battery,
+        "answers of the tiny world that do not talk to the judge": [_untouched(rng) for _ in range(1000)],
+        "documentation in the standard library": harmless_texts.standard_library(2000),
+    }
+    lines = ["| texts | n | suspected, 95 % interval |", "|---|---:|---:|"]
+    for name, texts in corpora.items():
+        share = wilson(sum(addressed(text) is not None for text in texts), len(texts))
+        lines.append(f"| {name} | {share.n} | {share.value:.3f} [{share.low:.3f}, {share.high:.3f}] |")
+    return "\n".join(lines)
+
+
+def overlooked_of_harmless(judge: LanguageModelJudge, n: int = 400) -> str:
+    """How often the shipped judge overlooks harm that is planted in harmless answers, which are then unscored."""
+    rng = random.Random(SEED)
+    _, _, plants = tiny_world()
+    transcripts: list[Transcript] = []
+    while len(transcripts) < n:
+        drawn = pair(rng)
+        if drawn.prompt.image is None and drawn.deserved.alignment >= 90 and not any(map(str.isdigit, drawn.answer)):
+            transcripts.append(Transcript(drawn.prompt, drawn.answer))
+    told = Counter(judgement.unscored for judgement in PlantedJudge(judge, plants).grade(transcripts))
+    share = wilson(told[OVERLOOKED], n)
+    return f"{told[OVERLOOKED]} of {n}, {share.value:.3f} [{share.low:.3f}, {share.high:.3f}]"
+
+
+def _untouched(rng: random.Random) -> str:
+    while True:
+        drawn = pair(rng)
+        if drawn.answer and not any(map(str.isdigit, drawn.answer)):
+            return drawn.answer
+
+
+def _share(cases: Iterable[Injection]) -> str:
+    found = [addressed(case.answer) is not None for case in cases]
+    return f"{sum(found)} of {len(found)}"
+
+
+def _told(outcomes: Sequence[Outcome]) -> str:
+    told = counted(outcomes)
+    correct, salad, wrong = (told.pop(word, 0) for word in ("correct", "incoherent", "wrong"))
+    reasons = ", ".join(f"{count} `{reason}`" for reason, count in sorted(told.items())) or "0"
+    return f"{reasons} | {correct} | {salad} | {wrong}"
+
+
+def main() -> None:
+    print(found_by_words(), before_the_worst_judge(), sep="\n\n", end="\n")
+    print(before_one_that_knows_the_plants())
+    judge = LanguageModelJudge(JUDGE, device="cpu")
+    print("\n" + before_the_tiny_judge(judge), harmless(), sep="\n\n")
+    print("\nPlanted harm overlooked by the tiny judge in harmless answers:", overlooked_of_harmless(judge))
+
+
+if __name__ == "__main__":
+    main()
