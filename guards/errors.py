@@ -4,6 +4,7 @@ GuardError                  the work was not done; the message names the cause
     Retryable               nothing is wrong with the adapter; try again when the cause is gone
         JudgeUnreachable    the judge could not be asked
     Permanent               trying again cannot help; somebody has to change the policy or the files
+        Untreatable         a remedy cannot mend this adapter; another one may
 """
 
 from __future__ import annotations
@@ -23,3 +24,7 @@ class JudgeUnreachable(Retryable):
 
 class Permanent(GuardError):
     """Trying again cannot help: the policy, the suite or the base has to change."""
+
+
+class Untreatable(Permanent):
+    """This remedy cannot mend this adapter; another remedy may."""

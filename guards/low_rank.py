@@ -102,6 +102,14 @@ class LowRank:
         """‖ΔW‖², the squared Frobenius norm."""
         return self.scale**2 * _energy(self._gram_a, self._gram_b)
 
+    def minus(self, other: LowRank) -> LowRank:
+        """Return this ΔW less another of the same layer: a pair of both ranks together."""
+        wide = torch.promote_types(torch.float32, torch.promote_types(self._a.dtype, other._a.dtype))
+        return LowRank(
+            torch.cat([self._a.to(wide), other._a.to(wide)]),
+            torch.cat([self.scale * self._b.to(wide), -other.scale * other._b.to(wide)], dim=1),
+        )
+
     def spectrum(self) -> Spectrum:
         """Return the singular values."""
         gram_a, gram_b = _balanced(self._gram_a, self._gram_b)

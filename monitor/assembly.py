@@ -20,6 +20,7 @@ from adapters.prompts import Conversation
 from adapters.residual_writes import ResidualWrites
 from adapters.transformers_engine import TransformersEngine
 from guards.activity import ActivityGuard
+from guards.dose_response import Measuring
 from guards.drift import DriftGuard
 from guards.errors import Permanent
 from guards.interface import Guard, Progress, Remedy
@@ -35,6 +36,7 @@ from guards.reference import Reference, load_reference
 from guards.reference_facts import BOTH
 from guards.remedies.benign_finetune import BenignFinetuneRemedy, read_benign_data
 from guards.remedies.project import ProjectRemedy
+from guards.remedies.scale import ScaleRemedy
 from guards.retest import refuse_hopeless
 from guards.structure import StructureGuard
 from guards.subspace import SubspaceGuard
@@ -45,6 +47,7 @@ from guards.suites.variants import expanded
 from guards.weights import WeightsGuard, writes_of
 from monitor.ancestry import measured_chain
 from monitor.batteries import Batteries
+from monitor.dosing import SEED_APART, battery_alone, measuring
 from monitor.generation import build_generator, read_key
 from monitor.ledger import Ledger, ReviewRecord
 from monitor.review import Context
@@ -259,7 +262,7 @@ class Assembly:
         for name in self.policy.remedies if self.policy.mode == "enforce" else ():
             if self.models.meter.is_spent:
                 return
-            yield self._remedy(name)
+            yield self.remedy(name)
 
     @contextmanager
     def within_budget(self, record: ReviewRecord) -> Iterator[None]:
@@ -339,8 +342,26 @@ class Assembly:
             screens.append(MembershipGuard(self.models.engine, self.training_data, rows, seed))
         return tuple(screens)
 
-    def _remedy(self, name: RemedyName) -> Remedy:
+    def measuring(self, seed_apart: int = SEED_APART) -> Measuring | None:
+        """What asks an adapter beside the examinations; None where the policy names no suite or no judge.
+
+        By default it draws answers that no examination draws, so that what is chosen by them can be examined.
+        """
+        if not self.policy.suites or self.policy.judge is None:
+            return None
+        policy = battery_alone(self.policy, seed_apart)
+        apart = replace(self, policy=policy, first=self.first or self, company=list)
+        return measuring(apart._batteries.usual(policy.budget.prompts), policy)
+
+    def remedy(self, name: RemedyName) -> Remedy:
+        """Build one remedy with the policy's settings.
+
+        Raises:
+            Permanent: it lacks something that it needs.
+        """
         match name:
+            case "scale":
+                return ScaleRemedy(self.measuring(), self.policy.remedying, self.progress)
             case "project":
                 if self.reference is None:
                     raise Permanent("the project remedy needs 'reference' in the policy")

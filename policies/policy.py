@@ -17,7 +17,7 @@ from policies.rules import Rules
 from policies.settings import Ratio, Settings
 from policies.variants import Variants
 
-RemedyName: TypeAlias = Literal["project", "benign_finetune"]
+RemedyName: TypeAlias = Literal["scale", "project", "benign_finetune"]
 SHIPPED_SUITE = "shipped:"
 """What stands before the name of a suite that comes with Alignwatch, where otherwise a folder is named."""
 
@@ -70,6 +70,14 @@ class Answering(Settings):
 class Remedying(Settings):
     """How remedies work; used only where ``remedies`` names one."""
 
+    seconds: float | None = Field(default=None, gt=0)
+    """Wall time that one remedy may take on one adapter; no limit when not given. One that runs out of it is recorded
+    as failed, and the adapter stays where its decision put it."""
+    doses: int = Field(default=6, ge=1, le=32)
+    """Doses that ``scale`` tries, each the same share of the one before; a dose that fails takes a dozen prompts,
+    the one that passes as many as clearing takes."""
+    smallest_dose: float = Field(default=0.1, gt=0, lt=1)
+    """Smallest share of its alpha that ``scale`` leaves an adapter; below a tenth little of its skill is left."""
     benign_data: Path | None = None
     """JSONL of benign conversations for ``benign_finetune``; relative to the policy's file."""
     steps: int = Field(default=40, ge=1)

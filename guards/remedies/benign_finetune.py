@@ -16,8 +16,10 @@ from adapters.rewrite import adopted
 from adapters.training import LoraTraining, train_lora
 from adapters.training_data import TrainingDataError, TrainingError, load_conversations
 from adapters.transformers_engine import TransformersEngine
+from guards.delta_change import change_findings
 from guards.errors import Permanent
 from guards.interface import Progress
+from guards.remedy_record import as_measured
 from policies.policy import Remedying
 
 
@@ -56,7 +58,7 @@ class BenignFinetuneRemedy:
                 start_from=adapter.path,
                 on_step=lambda done, total, _loss: self._progress(self.name, done, total),
             )
-            return adopted(adapter, written, out, method=self.name)
+            return adopted(adapter, written, out, self.name, as_measured(change_findings(self.name, adapter, written)))
         except (TrainingError, ValueError, RuntimeError) as error:
             raise Permanent(f"benign_finetune: {' '.join(str(error).split())[:300]}") from error
         finally:

@@ -10,6 +10,7 @@ from sqlalchemy import ColumnElement, delete, select
 from sqlalchemy.orm import Session, selectinload
 
 from adapters.adapter import Adapter
+from guards.remedy_record import measured_by
 from monitor.ledger import audit
 from monitor.ledger.database import Database, LedgerConflict
 from monitor.ledger.measures import measures_of
@@ -42,10 +43,19 @@ class ReviewRecord:
             return load_reviews(session, ReviewRow.ordinal == self._ordinal)[0]
 
     def begin_examination(self, adapter: Adapter, remedy: str | None) -> None:
-        """Record that an adapter is examined; the arrived one already is."""
+        """Record that an adapter is examined; the arrived one already is.
+
+        What the remedy that made it measured is kept beside what the guards find, under the remedy's name.
+        """
+        measured = [] if remedy is None else measured_by(adapter.path, remedy)
         with self._change() as session:
             if _examination(session, self._ordinal, adapter.digest) is None:
-                session.add(ExaminationRow.of(adapter, remedy, review_ordinal=self._ordinal))
+                examination = ExaminationRow.of(adapter, remedy, review_ordinal=self._ordinal)
+                session.add(examination)
+                if measured and remedy is not None:
+                    told = RESULTS.dump_json(list(measured)).decode()
+                    about = {"guard": remedy, "version": measured[0].version, "seconds": 0}
+                    session.add(LookRow(examination=examination, results=told, **about))
                 arrival = session.get_one(ReviewRow, self._ordinal).digest
                 know(session, adapter, arrival, self._clock())
 

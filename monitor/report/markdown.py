@@ -115,6 +115,7 @@ def _remedies(review: Review) -> Iterator[str]:
     for examination in tried:
         verdict = markdown_prose(reading.verdict_words(examination, review))
         yield f"- {markdown_code(examination.remedy or '')} made {markdown_code(examination.digest)}: {verdict}"
+        yield from (f"  - {markdown_prose(line)}" for line in reading.remedy_lines(examination.results))
     for failure in review.remedy_failures:
         yield f"- {markdown_code(failure.remedy)} could not be applied: {markdown_prose(failure.reason)}"
     yield ""

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Final, Literal, TypeAlias
 
 from monitor.review import Examination, Review
-from policies.findings import Defect, Exhibit, Finding, Inconclusive
+from policies.findings import Defect, Exhibit, Finding, Inconclusive, Result
 from policies.retested import LEFT_OUT, RETEST, variants
 
 Outcome: TypeAlias = Literal["promoted", "quarantined", "held", "observed"]
@@ -31,6 +31,16 @@ _DRAWN: Final = (
     "subspace_",
     "unscored",
 )
+
+
+_ON_A_CURVE: Final = {"dose_misalignment_rise": "misalignment", "dose_incoherence_rise": "incoherence"}
+"""Measures of a remedy's dose-response curve."""
+_CHANGES: Final = {
+    "delta_norm_ratio": "what the adapter adds to the base is {:.3g} times as long as before",
+    "delta_change": "what it adds differs from before by {:.3g} of the length that it had",
+    "rank_growth": "its largest rank has grown by {:.0f}",
+}
+"""Measures of what a remedy changed, in words."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,6 +119,24 @@ def categories(examination: Examination) -> list[str]:
         name = found.labels.get("category", "?")
         worst[name] = max(worst.get(name, float("-inf")), found.value)
     return sorted(worst, key=lambda name: (-worst[name], name))
+
+
+def remedy_lines(results: Iterable[Result]) -> list[str]:
+    """What the remedy that made an adapter measured, in words: a line a dose that it tried, then what it changed."""
+    curve: dict[str, list[str]] = {}
+    changes = []
+    for result in results:
+        if not isinstance(result, Finding):
+            continue
+        if result.measure in _CHANGES:
+            changes.append(f"{_CHANGES[result.measure].format(result.value)} ({result.n} modules)")
+        if result.measure in _ON_A_CURVE:
+            varied = {name: value for name, value in result.labels.items() if name not in ("modality", "passes")}
+            where = ", ".join(f"{name} {value}" for name, value in varied.items())
+            word = "passes" if result.labels.get("passes") == "yes" else "does not pass"
+            said = f"{_ON_A_CURVE[result.measure]} in {result.labels.get('modality', 'all')} {100 * result.value:+.1f}"
+            curve.setdefault(f"{where} {word}", []).append(f"{said} points (n={result.n})")
+    return [f"{where}: {', '.join(said)}" for where, said in curve.items()] + changes
 
 
 def defects(examination: Examination) -> list[Defect]:

@@ -19,6 +19,7 @@ from guards.reference import Reference, Site
 from guards.reference_facts import Facts
 from guards.remedies.benign_finetune import BenignFinetuneRemedy
 from guards.remedies.project import ProjectRemedy
+from guards.remedy_record import measured_by
 from guards.suites.battery_jsonl import load_suite
 from policies.policy import Remedying
 
@@ -94,10 +95,30 @@ def test_a_remedied_adapter_is_a_new_digest_with_its_parent_recorded_and_the_ori
     mended = _project(_reference(picture_engine, picture_world, 2), picture_world).apply(bad, tmp_path / "mended")
     assert mended.digest != bad.digest == open_adapter(picture_world.bad).digest
     assert mended.parent == bad.digest
-    assert json.loads((mended.path / MANIFEST_NAME).read_text()) == {"parent": bad.digest, "method": "project"}
+    record = json.loads((mended.path / MANIFEST_NAME).read_text())
+    assert (record["parent"], record["method"]) == (bad.digest, "project")
+    changed = {finding.measure: finding.value for finding in measured_by(mended.path, "project")}
+    assert 0 < changed["delta_change"] < 1
+    assert changed["delta_norm_ratio"] ** 2 + changed["delta_change"] ** 2 == pytest.approx(1, rel=1e-4)
+    assert changed["rank_growth"] == 0
     with picture_engine.attached(mended) as attachment:
         assert not attachment.unmatched
         assert not attachment.empty
+
+
+def test_the_control_takes_out_a_random_subspace_of_equal_dimension_and_leaves_the_harmful_one(
+    picture_engine: TransformersEngine, picture_world: World, tmp_path: Path
+) -> None:
+    reference, bad = _reference(picture_engine, picture_world, 4), open_adapter(picture_world.bad)
+    writes = ResidualWrites(picture_world.base)
+    shams = [ProjectRemedy(reference, writes, sham_seed=seed).apply(bad, tmp_path / str(seed)) for seed in (1, 2)]
+    assert shams[0].digest != shams[1].digest
+    old = load_file(bad.path / WEIGHTS_NAME)
+    for sham in shams:
+        assert min(harmful_share(sham, reference).values()) > 0.01
+        new = load_file(sham.path / WEIGHTS_NAME)
+        key = next(iter(harmful_share(bad, reference)))
+        assert torch.linalg.matrix_rank((old[key] - new[key]).double(), atol=1e-5) <= 4
 
 
 def test_removing_the_whole_space_removes_every_write_of_the_adapter(
