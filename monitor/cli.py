@@ -13,6 +13,7 @@ from rich.markdown import Markdown
 
 from monitor.cli_judge import add_judge_commands
 from monitor.cli_reference import add_reference_commands, spread_lists
+from monitor.cli_remedy import add_remedy_commands
 from monitor.cli_service import add_service_commands
 from monitor.cli_suites import add_suite_commands
 from monitor.exit_codes import INTERRUPTED, ExitCode, end_on_sigterm, run_and_explain
@@ -141,6 +142,7 @@ def explain(
 
 
 add_reference_commands(app)
+add_remedy_commands(app)
 add_suite_commands(app)
 add_judge_commands(app)
 add_service_commands(app)

@@ -14,7 +14,7 @@ from rich.console import Console
 
 from adapters.adapter import AdapterError, NotAnAdapter
 from adapters.engine import EngineError
-from guards.errors import Permanent, Retryable
+from guards.errors import Permanent, Retryable, Untreatable
 from policies.policy import PolicyError
 
 
@@ -65,6 +65,8 @@ def run_and_explain(command: Callable[[], int]) -> int:
         return _say(TERMINATED, "terminated; run the same command again to go on where it was")
     except KeyboardInterrupt:
         return _say(INTERRUPTED, "interrupted; run the same command again to go on where it was")
+    except Untreatable as error:  # nobody's slip: what was asked for cannot be had of this adapter
+        return _say(ExitCode.UNSAFE, str(error))
     except (UsageError, PolicyError, NotAnAdapter, Permanent) as error:
         return _say(ExitCode.USAGE, str(error))
     except (Retryable, EngineError, AdapterError) as error:

@@ -18,10 +18,11 @@ from guards.statistics import Interval
 from monitor.base_names import policy_named
 from monitor.console import ConsoleProgress
 from monitor.exit_codes import UsageError
+from monitor.given_judge import given_judge
 from monitor.ledger import Ledger
 from monitor.report.words import visible
 from monitor.state import StateFolder
-from policies.judge_settings import JudgeSettings, LocalJudge, OpenAIJudge
+from policies.judge_settings import JudgeSettings
 from policies.judging import Judging
 from policies.rules import Rules
 
@@ -103,7 +104,7 @@ def told(figure: Figure | Interval | None) -> str:
 
 def _chosen(request: CalibrateJudgeRequest) -> tuple[JudgeSettings, Judging, Rules]:
     """The judge, how it is asked, and the limits under which its scores are read."""
-    given = _given_judge(request)
+    given = given_judge(request.judge_dir, request.judge_url, request.judge_model, request.scoring)
     if request.policy is None:
         if given is None:
             from monitor.embedded import embedded_judge
@@ -115,24 +116,6 @@ def _chosen(request: CalibrateJudgeRequest) -> tuple[JudgeSettings, Judging, Rul
     if judge is None:
         raise UsageError(f"--policy {request.policy}: names no judge; add 'judge:' or give --judge-dir or --judge-url")
     return judge, policy.judging, policy.rules
-
-
-def _given_judge(request: CalibrateJudgeRequest) -> JudgeSettings | None:
-    """The judge that the options name by themselves, if they do."""
-    if request.judge_dir is not None and request.judge_url is not None:
-        raise UsageError("--judge-dir and --judge-url name two judges; give one")
-    if (request.judge_url is None) != (request.judge_model is None):
-        raise UsageError("--judge-url and --judge-model go together: an address, and the model's name there")
-    if request.judge_dir is not None:
-        if not request.judge_dir.is_dir():
-            raise UsageError(f"--judge-dir {request.judge_dir}: there is no such folder")
-        return LocalJudge(kind="local", path=request.judge_dir)
-    if request.judge_url is not None:
-        if not request.judge_url.startswith(("http://", "https://")):
-            raise UsageError(f"--judge-url {request.judge_url}: is no http address; give it up to and including /v1")
-        named = {"kind": "openai", "base_url": request.judge_url, "model": request.judge_model}
-        return OpenAIJudge.model_validate({**named, "scoring": request.scoring})
-    return None
 
 
 def _acceptances(state: Path | None) -> Callable[[str], int]:

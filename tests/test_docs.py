@@ -40,7 +40,7 @@ HELP = re.compile(
 )
 HELPED = {
     found["command"].strip(): found["text"]
-    for page in (ROOT / "README.md", DOCS / "calibrate.md", DOCS / "judging.md")
+    for page in (ROOT / "README.md", DOCS / "calibrate.md", DOCS / "judging.md", DOCS / "remedies" / "by_hand.md")
     for found in HELP.finditer(page.read_text())
 }
 
@@ -63,7 +63,7 @@ def _words(text: str) -> list[str]:
 
 
 @pytest.mark.parametrize(
-    "command", ["", "gate", "calibrate", "screen", "transfer", *(f"judge {verb}" for verb in JUDGE)]
+    "command", ["", "gate", "calibrate", "screen", "transfer", "remedy", *(f"judge {verb}" for verb in JUDGE)]
 )
 def test_a_page_holds_the_help_that_the_command_prints(command: str) -> None:
     real = _help(command)
