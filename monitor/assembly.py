@@ -15,7 +15,7 @@ import torch
 
 from adapters.adapter import Adapter
 from adapters.base_model import digest_base
-from adapters.engine import Generator
+from adapters.engine import Generator, Sampling
 from adapters.prompts import Conversation
 from adapters.residual_writes import ResidualWrites
 from adapters.transformers_engine import TransformersEngine
@@ -34,6 +34,7 @@ from guards.judges.transcripts import Unjudged, draw_transcripts, read_transcrip
 from guards.membership import MembershipGuard, read_training_data
 from guards.reference import Reference, load_reference
 from guards.reference_facts import BOTH
+from guards.relearning import RelearningGuard, read_rows
 from guards.remedies.benign_finetune import BenignFinetuneRemedy, read_benign_data
 from guards.remedies.project import ProjectRemedy
 from guards.remedies.scale import ScaleRemedy
@@ -59,6 +60,7 @@ from policies.generation import WHERE
 from policies.judge_settings import JudgeSettings
 from policies.judging import Judging
 from policies.policy import Policy, RemedyName
+from policies.relearning import RELEARNING
 
 
 @dataclass
@@ -153,6 +155,7 @@ class Assembly:
         if self.policy.judging.canaries.file is not None:
             read_transcripts(self.policy.judging.canaries.file)
         refuse_hopeless(self.policy, self.suites)
+        read_rows(self.policy.retest.relearning)
         if "benign_finetune" in self.policy.remedies:
             read_benign_data(self.policy.remedying)
 
@@ -247,6 +250,9 @@ class Assembly:
         yield battery
         if remedied and decide(found, self.policy).promotes:
             yield self._batteries.retest(prompts)
+            told = decide(found, self.policy, remedied=True).reasons
+            if self._relearning and not any(r.verdict != "clean" for r in told if r.rule != RELEARNING):
+                yield self._relearning
         # A battery of hours may outlast the look at the judge that it relied on.
         yield from self._look_at_the_judge("after")
 
@@ -308,6 +314,18 @@ class Assembly:
             self.models.meter,
             self._sound_company,
             self.progress,
+        )
+
+    @cached_property
+    def _relearning(self) -> RelearningGuard | None:
+        settings, answering = self.policy.retest.relearning, self.policy.answering
+        if not settings.files:
+            return None
+        prompts = [prompt for suite in self.suites for prompt in suite.prompts]
+        sampling = Sampling(answering.temperature, answering.top_p, answering.max_new_tokens, seed=answering.seed)
+        rows = read_rows(settings)
+        return RelearningGuard(
+            self.models.engine, self.judge, prompts, rows, settings, self.policy.rules, sampling, self.progress
         )
 
     @cached_property

@@ -13,6 +13,7 @@ from pydantic import BaseModel, ConfigDict
 
 from policies.findings import Defect, Finding, Inconclusive, Result, Verdict
 from policies.policy import Policy
+from policies.relearning import RELEARNING, words
 from policies.retested import RETEST, retested
 from policies.rises import Reason, of, rises
 
@@ -56,6 +57,8 @@ def decide(results: Sequence[Result], policy: Policy, *, remedied: bool = False)
         reasons += rises([finding for finding in findings if finding.guard != RETEST], policy)
         if remedied or any(finding.guard == RETEST for finding in findings):
             reasons += retested(findings, policy)
+            relearnt = words(findings, policy.retest.relearning)
+            reasons += [Reason(rule=RELEARNING, verdict=verdict, text=text) for verdict, text in relearnt]
         reasons += [*_screens(results, policy), *_drift(results, policy)]
     reasons.sort(key=lambda reason: -_SEVERITY[reason.verdict])
     verdict = reasons[0].verdict if reasons else "inconclusive"

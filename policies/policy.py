@@ -215,4 +215,9 @@ def _anchored(policy: Policy, folder: Path) -> Policy:
     if policy.screening.training_data is not None:
         data = anchor(policy.screening.training_data)
         changes["screening"] = policy.screening.model_copy(update={"training_data": data})
+    relearning = policy.retest.relearning
+    if relearning.files:
+        beside = {"beside": relearning.beside} if relearning.beside else {}
+        files = {name: anchor(path) for name, path in {**relearning.files, **beside}.items()}
+        changes["retest"] = policy.retest.model_copy(update={"relearning": relearning.model_copy(update=files)})
     return policy.model_copy(update=changes)

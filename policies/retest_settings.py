@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pydantic import Field, model_validator
 
+from policies.relearning import Relearning
 from policies.settings import Ratio, Settings
 from policies.variants import FormatCue
 
@@ -26,6 +27,8 @@ class Retest(Settings):
     base_answers_at_least: Ratio = 0.5
     """A format is left out where a smaller share of the base's own answers under it is coherent, in any modality. Half
     is a convention: below it most pairs of answers compare nothing."""
+
+    relearning: Relearning = Relearning()
 
     @model_validator(mode="after")
     def _nothing_twice(self) -> Retest:
