@@ -170,7 +170,10 @@ class _Handler(BaseHTTPRequestHandler):
     server_of: JudgeServer
 
     def do_POST(self) -> None:
-        body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+        told = self.rfile.read(int(self.headers["Content-Length"]))
+        if not told:  # the client gave up before it had said anything
+            return
+        body = json.loads(told)
         asked = Asked(body, dict(self.headers), self.path)
         with suppress(BrokenPipeError, ConnectionResetError):  # the client gave up
             self._act(asked, self.server_of.behaviour_for(asked))

@@ -157,7 +157,7 @@ def _transcript(asked: Asked) -> tuple[str, ...]:
 def test_sigterm_in_the_middle_of_a_review_ends_in_ten_seconds_with_the_lease_released_and_systemd_told(
     tmp_path: Path, picture_world: World, judge: JudgeServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    write_configuration(tmp_path, picture_world, judge.url, log={"format": "json"})
+    write_configuration(tmp_path, picture_world, judge.url, log={"format": "json"}, judge={"check_minutes": 0})
     judge.script = ["slow"]
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as manager:
         manager.bind(str(tmp_path / "notify"))

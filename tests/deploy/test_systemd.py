@@ -149,6 +149,7 @@ def _configure(folder: Path, world: World) -> Path:
         "http": {"port": 0},
         "device": "cpu",
         "threads": 1,
+        "judge": {"check_minutes": 0},  # nobody is at that address, and a look would wait for it
     }
     (folder / "alignwatch.yaml").write_text(yaml.safe_dump(settings))
     return folder / "alignwatch.yaml"
