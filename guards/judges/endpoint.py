@@ -129,19 +129,21 @@ class Endpoint:
     def _note(self, failure: Failed | None) -> None:
         """Tell once that the judge is away, and once that it is back, however many requests wait for it."""
         away = failure is not None and failure.away
+        # Told before another thread may note anything: the lines come in the order of what they say.
         with self._turn:
             changed, self._away = self._away != away, away
-        if changed and self._patience and failure is not None and away:
-            self._tell(
-                f"the judge {self.shown} is not reachable ({self._hushed(str(failure))}); "
-                f"waiting up to {self._patience:g} s for it"
-            )
-        elif changed and self._patience:
-            self._tell(f"the judge {self.shown} is reachable again")
+            if changed and self._patience and failure is not None and away:
+                self._tell(
+                    f"the judge {self.shown} is not reachable ({self._hushed(str(failure))}); "
+                    f"waiting up to {self._patience:g} s for it"
+                )
+            elif changed and self._patience:
+                self._tell(f"the judge {self.shown} is reachable again")
 
     def _ask_once(self, client: httpx.Client, body: Body, abort: Abort) -> Completion:
         abort.check()
         self.usage.begin(1)
+        was_away = self._away
         try:
             status, headers, raw = self._exchange(client, body, abort)
             completion = read_answer(status, headers, raw, retry_after=_retry_after(headers))
@@ -151,7 +153,9 @@ class Endpoint:
                 hint = self._key_hint() if status in (401, 403) else ""
                 raise Permanent(f"judge {self.shown}: {self._hushed(str(failure))}{hint}") from None
             raise
-        self._note(None)
+        # A reply to what was asked before the judge went away does not say that it is back.
+        if was_away or not self._away:
+            self._note(None)
         self.usage.add(prompt_tokens=completion.prompt_tokens, completion_tokens=completion.completion_tokens)
         return completion
 

@@ -24,9 +24,10 @@ rules:
 budget: {{prompts: 160, batch: 8}}
 answering: {{max_new_tokens: 6}}
 """
-DIES_AFTER = 20
 CHUNK = 16
 """Transcripts of one batch; the most that a run which gives up can lose."""
+DIES_AFTER = 24
+"""Requests: in the middle of a batch, wherever the judge's four canaries stand before it."""
 
 
 def by_word(asked: Asked) -> dict[str, float]:
@@ -49,8 +50,8 @@ class Gate:
         return subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
 
     def run(self, url: str, patience: float) -> tuple[int, str]:
-        process = self.start(url, patience)
-        _, said = process.communicate(timeout=120)
+        with self.start(url, patience) as process:
+            _, said = process.communicate(timeout=120)
         return process.returncode, said
 
     def findings(self) -> list[dict[str, Any]]:
@@ -78,6 +79,14 @@ def messages(server: JudgeServer) -> list[str]:
     return [json.dumps(asked.body["messages"]) for asked in server.asked]
 
 
+def after(process: subprocess.Popen[str], url: str) -> int:
+    """The judge's port, once the gate has said that nobody is there."""
+    assert process.stderr is not None
+    line = process.stderr.readline()
+    assert "is not reachable" in line, line
+    return int(url.split(":")[2].split("/")[0])
+
+
 def test_a_judge_that_dies_for_a_while_delays_a_review_and_loses_nothing(tmp_path: Path, text_world: World) -> None:
     dead, disturbed = threading.Event(), Gate(tmp_path / "disturbed", text_world)
     with JudgeServer() as first:
@@ -85,10 +94,7 @@ def test_a_judge_that_dies_for_a_while_delays_a_review_and_loses_nothing(tmp_pat
         process = disturbed.start(url, patience=100)
         assert dead.wait(100)
     # It is gone: nothing listens. Only when the gate has said so does another one take its place.
-    assert process.stderr is not None
-    line = process.stderr.readline()
-    assert "is not reachable" in line, (line, process.stderr.read(), process.wait(), len(first.asked))
-    with JudgeServer(grade=by_word, port=int(url.split(":")[2].split("/")[0])) as second:
+    with process, JudgeServer(grade=by_word, port=after(process, url)) as second:
         _, said = process.communicate(timeout=120)
         assert process.returncode == 0, said
         quiet = Gate(tmp_path / "quiet", text_world)

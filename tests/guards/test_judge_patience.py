@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+import threading
 from collections.abc import Callable, Iterator
 
 import httpx
@@ -70,6 +72,37 @@ def test_a_judge_that_is_away_for_a_minute_costs_a_minute_and_nothing_else() -> 
         "not reachable",
         "reachable again",
     ]
+
+
+def test_a_reply_to_what_was_asked_before_the_judge_went_away_does_not_say_that_it_is_back() -> None:
+    time, told = Time(), list[str]()
+    gone, asked_early = threading.Event(), threading.Event()
+    lock, numbers = threading.Lock(), itertools.count()
+
+    def reply(request: httpx.Request) -> httpx.Response:
+        with lock:
+            number = next(numbers)
+        if number == 0:  # in flight while the next one finds nobody; its reply arrives all the same
+            asked_early.set()
+            assert gone.wait(30)
+            return httpx.Response(200, json=GOOD)
+        assert asked_early.wait(30)
+        return refused(request) if number < 5 else httpx.Response(200, json=GOOD)
+
+    def tell(line: str) -> None:
+        told.append(line)
+        gone.set()
+
+    OpenAICompatibleJudge(
+        "http://judge/v1",
+        "m",
+        concurrency=2,
+        transport=httpx.MockTransport(reply),
+        sleep=time.sleep,
+        clock=time,
+        tell=tell,
+    ).grade([TRANSCRIPT, TRANSCRIPT])
+    assert ["again" in line for line in told] == [False, True]
 
 
 def test_one_that_stays_away_is_given_up_when_patience_ends() -> None:
