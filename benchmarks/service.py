@@ -33,12 +33,13 @@ from adapters.tiny import BASE
 from adapters.transformers_engine import TransformersEngine
 from benchmarks.metrics import Size, fill
 from benchmarks.timing import copies, interleaved, machine, median_and_range, parser, ratios, table, workplace
-from monitor.assembly import Assembly, Models
+from monitor.assembly import Assembly
 from monitor.configuration import LogSettings, ServiceConfiguration
 from monitor.embedded import embedded_policy
 from monitor.ledger import Ledger
 from monitor.logs import set_up_logging
 from monitor.metrics import metrics_text
+from monitor.models import Models
 from monitor.pipeline import receive, review_adapter
 from monitor.review import Context
 from monitor.state import StateFolder

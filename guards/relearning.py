@@ -28,6 +28,7 @@ from adapters.untrained import NoUntrained, write_untrained
 from guards.errors import Permanent
 from guards.interface import Progress
 from guards.judges.interface import Judge, Transcript
+from guards.judges.meter import BudgetSpent, Meter
 from guards.schedule import schedule
 from guards.statistics import Interval, cluster_bootstrap
 from policies.findings import Finding, Inconclusive, Result
@@ -54,6 +55,7 @@ class RelearningGuard:
         rules: Rules,
         sampling: Sampling,
         progress: Progress = lambda *_: None,
+        meter: Meter | None = None,
     ) -> None:
         """Prepare what is asked.
 
@@ -66,12 +68,14 @@ class RelearningGuard:
             rules: when an answer is misaligned.
             sampling: how is asked.
             progress: told of every dose.
+            meter: what the review has spent, and may; no limit when not given.
 
         Raises:
             Permanent: the harmless adapter to compare with cannot be read.
         """
         self._engine, self._judge, self._rows, self._settings = engine, judge, rows, settings
         self._rules, self._sampling, self._progress = rules, sampling, progress
+        self._meter = meter or Meter()
         self._prompts = schedule(prompts, settings.prompts, settings.seed)
         told = [judge.id, repr(settings), repr(sampling), rules.misaligned_below, rules.coherent_above]
         told += [(prompt.id, prompt.asked, prompt.system, _picture(prompt)) for prompt in self._prompts]
@@ -86,7 +90,7 @@ class RelearningGuard:
         self._arisen: dict[tuple[str, str], NDArray[np.float64]] = {}
 
     def examine(self, adapter: Adapter) -> list[Result]:
-        """Measure the ratio for every kind of rows.
+        """Measure the ratio for every kind of rows; where the review's budget is spent, that is told, and no ratio.
 
         Raises:
             JudgeUnreachable, EngineUnavailable: nobody could be asked.
@@ -100,12 +104,17 @@ class RelearningGuard:
                     arisen["beside"] = self._known(name, self._beside.digest, self._beside.path, rows)
             except EngineUnavailable:
                 raise
+            except BudgetSpent as limit:
+                return [*found, self._inconclusive("budget", limit)]
             except (TrainingError, EngineError, NoUntrained, ValueError) as error:
-                text = " ".join(str(error).split())[:300]
-                found.append(Inconclusive(guard=self.name, version=self.version, measure=RATIO, reason=text))
+                found.append(self._inconclusive(RATIO, error))
                 continue
             found += self._findings(name, returned, arisen)
         return found
+
+    def _inconclusive(self, measure: str, cause: Exception) -> Inconclusive:
+        reason = " ".join(str(cause).split())[:300]
+        return Inconclusive(guard=self.name, version=self.version, measure=measure, reason=reason)
 
     def _untrained(self, adapter: Adapter, name: str, rows: Sequence[Conversation]) -> NDArray[np.float64]:
         """Misalignment of the untrained twin after every dose; the same for all adapters of one config."""
@@ -126,6 +135,7 @@ class RelearningGuard:
         seen = []
         with tempfile.TemporaryDirectory(prefix="alignwatch-relearning-") as folder:
             for look, steps in enumerate(settings.doses):
+                self._meter.check()
                 dose = LoraTraining(
                     steps=steps,
                     learning_rate=settings.learning_rate,

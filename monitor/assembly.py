@@ -5,31 +5,24 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from datetime import timedelta
 from functools import cached_property, partial
 from pathlib import Path
 from typing import Literal, assert_never
 
-import torch
-
 from adapters.adapter import Adapter
-from adapters.base_model import digest_base
 from adapters.engine import Generator, Sampling
 from adapters.prompts import Conversation
 from adapters.residual_writes import ResidualWrites
-from adapters.transformers_engine import TransformersEngine
 from guards.activity import ActivityGuard
 from guards.dose_response import Measuring
 from guards.drift import DriftGuard
 from guards.errors import Permanent
 from guards.interface import Guard, Progress, Remedy
 from guards.judge_stability import JudgeStability, JudgeStabilityGuard, has_moved
-from guards.judges.accepted import plain_id, times_accepted
-from guards.judges.build import Attendance, remembered_judge, single_judges
 from guards.judges.calibration import Calibration, load_calibration
 from guards.judges.interface import CountedJudge
-from guards.judges.meter import Meter
 from guards.judges.transcripts import Unjudged, draw_transcripts, read_transcripts
 from guards.membership import MembershipGuard, read_training_data
 from guards.reference import Reference, load_reference
@@ -50,69 +43,16 @@ from monitor.ancestry import measured_chain
 from monitor.batteries import Batteries
 from monitor.dosing import SEED_APART, battery_alone, measuring
 from monitor.generation import build_generator, read_key
-from monitor.ledger import Ledger, ReviewRecord
+from monitor.ledger import ReviewRecord
+from monitor.models import Models
 from monitor.review import Context
 from monitor.waiting import Sound
 from policies.budget import prompts_for, suspicion_of
 from policies.decide import decide
 from policies.findings import Result
 from policies.generation import WHERE
-from policies.judge_settings import JudgeSettings
-from policies.judging import Judging
 from policies.policy import Policy, RemedyName
 from policies.relearning import RELEARNING
-
-
-@dataclass
-class Models:
-    """What is loaded once, when first needed, and stays loaded: the base, and the judge last asked for."""
-
-    base: Path | str
-    """Folder or Hub id of the base."""
-    memory: Ledger
-    """Finished answers and judgements, and what was measured of earlier adapters."""
-    device: str | None = None
-    """For instance ``cuda:1``; chosen when None."""
-    dtype: torch.dtype | None = None
-    """Of the base's weights; chosen when None."""
-    announce: Callable[[str], None] = field(default=lambda _text: None)
-    """Told in a few words what is being loaded."""
-    tell: Callable[[str], None] = field(default=lambda _line: None)
-    """Told in a line when a judge goes away and when it is back; from any thread."""
-    meter: Meter = field(default_factory=Meter)
-    """Counts what the review that is worked on spends."""
-
-    @cached_property
-    def base_digest(self) -> str:
-        """SHA-256 over the base's files."""
-        return digest_base(self.base)
-
-    @cached_property
-    def engine(self) -> TransformersEngine:
-        """The base, loaded."""
-        self.announce("loading the base")
-        return TransformersEngine(self.base, device=self.device, dtype=self.dtype)
-
-    def judge(self, settings: JudgeSettings, judging: Judging) -> CountedJudge:
-        """The judge with these settings, asked at most once about the same transcript or pair.
-
-        Where it moved and was accepted since it was loaded, it is loaded anew, under its new id.
-        """
-        wanted = settings, judging.protocol, judging.orders_within, judging.plant_harm
-        if self._judge is None or self._judge[0] != wanted or self.was_accepted(self._judge[1]):
-            self.announce("loading the judge")
-            attendance = Attendance(self.meter, self.tell, self.memory.judge_canaries.acceptances)
-            self._judge = wanted, remembered_judge(settings, judging, self.memory, attendance)
-        return self._judge[1]
-
-    def was_accepted(self, judge: CountedJudge) -> bool:
-        """Whether a person has accepted it, or a member of it, under another id since it was loaded."""
-        accepted = self.memory.judge_canaries.acceptances
-        return any(accepted(plain_id(one.id)) != times_accepted(one.id) for one in single_judges(judge))
-
-    _judge: tuple[tuple[JudgeSettings, str, float, bool], CountedJudge] | None = field(
-        default=None, init=False, repr=False
-    )
 
 
 @dataclass
@@ -201,7 +141,7 @@ class Assembly:
         if self.policy.judge is None:
             raise Permanent("the policy names no judge")
         judge = self.models.judge(self.policy.judge, self.policy.judging)
-        for made_with_it in ("context", "judge_stability", "_batteries"):
+        for made_with_it in ("context", "judge_stability", "_batteries", "_relearning"):
             self.__dict__.pop(made_with_it, None)
         self.__dict__["judge"] = judge
 
@@ -321,11 +261,16 @@ class Assembly:
         settings, answering = self.policy.retest.relearning, self.policy.answering
         if not settings.files:
             return None
-        prompts = [prompt for suite in self.suites for prompt in suite.prompts]
-        sampling = Sampling(answering.temperature, answering.top_p, answering.max_new_tokens, seed=answering.seed)
-        rows = read_rows(settings)
         return RelearningGuard(
-            self.models.engine, self.judge, prompts, rows, settings, self.policy.rules, sampling, self.progress
+            self.models.engine,
+            self.judge,
+            [prompt for suite in self.suites for prompt in suite.prompts],
+            read_rows(settings),
+            settings,
+            self.policy.rules,
+            Sampling(answering.temperature, answering.top_p, answering.max_new_tokens, seed=answering.seed),
+            self.progress,
+            self.models.meter,
         )
 
     @cached_property

@@ -15,10 +15,11 @@ from rich.console import Console
 
 from adapters.organisms import DEMO_ORGANISMS, MALFORMED, NO_OP, grow, load_tiny_base, malformed_adapter, no_op_adapter
 from guards.errors import Retryable
-from monitor.assembly import Assembly, Models
+from monitor.assembly import Assembly
 from monitor.console import ConsoleProgress
 from monitor.embedded import embedded_base, embedded_policy
 from monitor.ledger import Ledger
+from monitor.models import Models
 from monitor.pipeline import receive, review_adapter
 from monitor.records import write_record
 from monitor.report import summary_entries, summary_table, write_index, write_review_page, write_summary

@@ -7,11 +7,12 @@ from pathlib import Path
 from typing import assert_never
 
 from adapters.adapter import CONFIG_NAME, NotAnAdapter
-from monitor.assembly import Assembly, Models
+from monitor.assembly import Assembly
 from monitor.base_names import SHIPPED, device_named, dtype_named, known_base, policy_named
 from monitor.console import ConsoleProgress
 from monitor.exit_codes import ExitCode, UsageError
 from monitor.ledger import Ledger
+from monitor.models import Models
 from monitor.pipeline import receive, review_adapter
 from monitor.records import write_record
 from monitor.report import write_review_page

@@ -14,18 +14,21 @@ from guards.dose_response import Reading
 from guards.errors import Permanent
 from guards.remedy_record import measured_by
 from guards.structure import StructureGuard
-from monitor.assembly import Assembly, Models
+from monitor.assembly import Assembly
 from monitor.base_names import SHIPPED, device_named, dtype_named, known_base, policy_named
 from monitor.console import ConsoleProgress
 from monitor.exit_codes import UsageError
 from monitor.given_adapters import fault
 from monitor.given_judge import given_judge
 from monitor.ledger import Ledger
+from monitor.models import Models
 from policies.findings import Finding
 from policies.policy import Policy, RemedyName
 
 METHODS: tuple[RemedyName, ...] = get_args(RemedyName)
 """Every remedy by name."""
+_MEMORY = "ledger.db"
+"""Within ``OUT.work``: what was answered and judged. A folder without it is somebody else's, and is left alone."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,7 +99,7 @@ def remedy_by_hand(request: RemedyRequest, progress: ConsoleProgress) -> Remedie
         wrong = fault(adapter, StructureGuard(Path(base), policy.base_names))
         if wrong:
             raise UsageError(f"{request.adapter}: {wrong}")
-        with Ledger(work / "ledger.db") as memory:
+        with Ledger(work / _MEMORY) as memory:
             models = Models(
                 base,
                 memory,
@@ -152,7 +155,10 @@ def _base_and_policy(request: RemedyRequest, work: Path) -> tuple[Path | str, Po
 def _work(out: Path) -> Iterator[Path]:
     """A folder for what is in the making; it stays where the same command could go on from it."""
     work = out.with_name(f"{out.name}.work")
+    if work.exists() and not (work / _MEMORY).is_file():
+        raise UsageError(f"{work}: is there and is not this command's; move it away, or choose another --out")
     work.mkdir(exist_ok=True)
+    (work / _MEMORY).touch()
     try:
         yield work
     except (UsageError, Permanent):

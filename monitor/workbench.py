@@ -14,11 +14,12 @@ from guards.interface import Progress
 from guards.judges.accepted import plain_id
 from guards.judges.build import single_judges
 from guards.judges.usage import Usage
-from monitor.assembly import Assembly, Models
+from monitor.assembly import Assembly
 from monitor.base_names import dtype_named, known_base
 from monitor.configuration import ServiceConfiguration
 from monitor.ledger import Ledger
 from monitor.logs import logger
+from monitor.models import Models
 from monitor.review import Context
 from monitor.state import StateFolder
 from monitor.waiting import Company

@@ -5,12 +5,12 @@ from __future__ import annotations
 import json
 import math
 import shutil
-import signal
 import subprocess
 from pathlib import Path
 from typing import Any
 
 import pytest
+from command_line import called
 from conftest import World
 from foreign_base import WORDS
 from judge_server import Asked, JudgeServer
@@ -19,7 +19,6 @@ from PIL import Image
 from adapters.adapter import CONFIG_NAME, WEIGHTS_NAME, digest_adapter
 from guards.calibration.population import Known
 from guards.reference import CURRENT, load_reference
-from monitor.cli import main
 
 POLICY = """
 name: held-out
@@ -28,18 +27,6 @@ judge: {{kind: openai, base_url: "{url}", model: some-judge}}
 budget: {{prompts: 240}}
 answering: {{max_new_tokens: 6}}
 """
-
-
-def _called(capture: pytest.CaptureFixture[str], *arguments: object) -> subprocess.CompletedProcess[str]:
-    handler = signal.getsignal(signal.SIGTERM)
-    capture.readouterr()
-    try:
-        with pytest.raises(SystemExit) as ended:
-            main([str(argument) for argument in arguments])
-    finally:
-        signal.signal(signal.SIGTERM, handler)
-    printed = capture.readouterr()
-    return subprocess.CompletedProcess(arguments, int(ended.value.code or 0), printed.out, printed.err)
 
 
 def _one_clear_line(done: subprocess.CompletedProcess[str], *words: str) -> None:
@@ -75,7 +62,7 @@ def test_a_foreign_base_is_calibrated_screened_and_gated_with_its_reference(
     picture_world: World, known: list[Known], contrast: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     out = tmp_path / "reference"
-    done = _called(capsys, *_calibrate(picture_world, known, contrast, out))
+    done = called(capsys, *_calibrate(picture_world, known, contrast, out))
     assert done.returncode == 0, done.stderr
     reference = load_reference(out)
     assert reference.digest in done.stdout
@@ -89,7 +76,7 @@ def test_a_foreign_base_is_calibrated_screened_and_gated_with_its_reference(
     }
 
     measured = {path: path.stat().st_mtime_ns for path in (tmp_path / "reference.work" / "measured").iterdir()}
-    again = _called(capsys, *_calibrate(picture_world, known, contrast, out))
+    again = called(capsys, *_calibrate(picture_world, known, contrast, out))
     assert again.returncode == 0, again.stderr
     assert load_reference(out).facts.null == pytest.approx(reference.facts.null, abs=1e-4)
     assert {path: path.stat().st_mtime_ns for path in measured} == measured
@@ -100,7 +87,7 @@ def test_a_foreign_base_is_calibrated_screened_and_gated_with_its_reference(
 
 def _screens(world: World, known: list[Known], out: Path, folder: Path, capture: pytest.CaptureFixture[str]) -> None:
     screen = ("screen", "--reference", out, "--base", world.base)
-    done = _called(
+    done = called(
         capture, *screen, "--json", "--trigger", "please", world.good, world.bad, known[0].adapter.path.parent
     )
     assert done.returncode == 0, done.stderr
@@ -118,21 +105,21 @@ def _screens(world: World, known: list[Known], out: Path, folder: Path, capture:
     pickled = folder / "pickled"
     shutil.copytree(world.bad, pickled)
     (pickled / WEIGHTS_NAME).rename(pickled / "adapter_model.bin")
-    broken = _called(capture, *screen, "--json", world.good, pickled)
+    broken = called(capture, *screen, "--json", world.good, pickled)
     assert broken.returncode == 3, broken.stderr
     whole, unable = json.loads(broken.stdout)
     assert math.isfinite(whole["score"])
     assert (unable["score"], unable["p"]) == (None, None)
     assert "pickle" in unable["reason"]
 
-    table = _called(capture, *screen, world.good, world.bad)
+    table = called(capture, *screen, world.good, world.bad)
     assert table.returncode == 0, table.stderr
     assert table.stdout.index("│ bad") < table.stdout.index("│ good")
     assert "orders" in table.stdout
-    compared = _called(capture, "transfer", out, world.good, world.bad, "--base", world.base, "--json")
+    compared = called(capture, "transfer", out, world.good, world.bad, "--base", world.base, "--json")
     assert compared.returncode == 0, compared.stderr
     assert json.loads(compared.stdout)["modalities"]
-    lost = _called(capture, *screen, folder / "nowhere")
+    lost = called(capture, *screen, folder / "nowhere")
     assert lost.returncode == 2
     _one_clear_line(lost, "nowhere")
 
@@ -144,12 +131,12 @@ def _gates(world: World, out: Path, folder: Path, capture: pytest.CaptureFixture
     with JudgeServer(grade=grade) as server:
         (folder / "policy.yaml").write_text(POLICY.format(suite=world.suite, url=server.url))
         gate = ("--base", world.base, "--policy", folder / "policy.yaml", "--report-dir", folder / "report")
-        done = _called(capture, "gate", world.bad, *gate, "--reference", out)
+        done = called(capture, "gate", world.bad, *gate, "--reference", out)
         assert done.returncode == 1, done.stderr
         review = json.loads((folder / "report" / "review.json").read_text())
         assert review["context"]["reference"] == (out / CURRENT).read_text().strip()
         assert any(result["guard"] == "subspace" for result in review["examinations"][0]["results"])
-        gone = _called(capture, "gate", world.bad, *gate, "--reference", folder / "nowhere")
+        gone = called(capture, "gate", world.bad, *gate, "--reference", folder / "nowhere")
         assert gone.returncode == 2
         _one_clear_line(gone, "nowhere")
 
@@ -157,10 +144,10 @@ def _gates(world: World, out: Path, folder: Path, capture: pytest.CaptureFixture
 def test_a_reference_of_another_base_is_refused_in_one_line(
     picture_world: World, text_world: World, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    done = _called(capsys, "screen", "--base", text_world.base, text_world.good)
+    done = called(capsys, "screen", "--base", text_world.base, text_world.good)
     assert done.returncode == 2
     _one_clear_line(done, "--reference")
-    done = _called(capsys, "calibrate", "--base", picture_world.base, "--out", "R", "--known-good", "nowhere")
+    done = called(capsys, "calibrate", "--base", picture_world.base, "--out", "R", "--known-good", "nowhere")
     assert done.returncode == 2
     _one_clear_line(done, "--known-good nowhere")
 
@@ -171,14 +158,14 @@ def test_a_recipe_is_grown_and_a_second_run_trains_nothing_again(
     recipe = _recipe(text_world, tmp_path)
     out, work = tmp_path / "reference", tmp_path / "work"
     command = ("calibrate", "--base", text_world.base, "--out", out, "--recipe", recipe, "--work", work)
-    done = _called(capsys, *command, "--accept-outliers")
+    done = called(capsys, *command, "--accept-outliers")
     assert done.returncode == 0, done.stderr
     grown = {path: path.stat().st_mtime_ns for path in (work / "population").iterdir()}
     assert len(grown) == 8
     assert all((path / CONFIG_NAME).is_file() for path in grown)
     members = load_reference(out).facts.population
     assert {member.harmful_share for member in members} == {0.0, 0.5, 1.0}
-    assert _called(capsys, *command, "--accept-outliers").returncode == 0
+    assert called(capsys, *command, "--accept-outliers").returncode == 0
     assert {path: path.stat().st_mtime_ns for path in (work / "population").iterdir()} == grown
 
 

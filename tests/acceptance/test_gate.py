@@ -14,13 +14,13 @@ from pathlib import Path
 
 import pytest
 import torch
+from command_line import called
 from conftest import World
 from foreign_base import train_to_say
 from judge_server import Asked, JudgeServer
 from safetensors.torch import load_file, save_file
 
 from adapters.adapter import WEIGHTS_NAME, digest_adapter
-from monitor.cli import main
 from monitor.report import review_schema
 
 POLICY = """
@@ -54,19 +54,6 @@ def by_word(asked: Asked) -> dict[str, float]:
 def judge() -> Iterator[JudgeServer]:
     with JudgeServer(grade=by_word) as server:
         yield server
-
-
-def called(capture: pytest.CaptureFixture[str], *arguments: str) -> subprocess.CompletedProcess[str]:
-    """The command's own entry point, with its exit code and what it printed."""
-    handler = signal.getsignal(signal.SIGTERM)
-    capture.readouterr()
-    try:
-        with pytest.raises(SystemExit) as ended:
-            main(list(arguments))
-    finally:
-        signal.signal(signal.SIGTERM, handler)
-    printed = capture.readouterr()
-    return subprocess.CompletedProcess(arguments, int(ended.value.code or 0), printed.out, printed.err)
 
 
 class Gate:

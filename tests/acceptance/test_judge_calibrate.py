@@ -3,31 +3,22 @@
 from __future__ import annotations
 
 import json
-import signal
 import subprocess
 from pathlib import Path
 from typing import Any
 
 import pytest
+from command_line import called
 from judge_server import Asked, JudgeServer
 
 from benchmarks.judging import write_labels
 from guards.judges.calibration import Calibration, load_calibration
-from monitor.cli import main
 
 ROW = {"modality": "text", "text": "What now?", "category": "health"}
 
 
-def called(capture: pytest.CaptureFixture[str], *arguments: object) -> subprocess.CompletedProcess[str]:
-    handler = signal.getsignal(signal.SIGTERM)
-    capture.readouterr()
-    try:
-        with pytest.raises(SystemExit) as ended:
-            main(["judge", "calibrate", *map(str, arguments)])
-    finally:
-        signal.signal(signal.SIGTERM, handler)
-    printed = capture.readouterr()
-    return subprocess.CompletedProcess(arguments, int(ended.value.code or 0), printed.out, printed.err)
+def calibrated(capture: pytest.CaptureFixture[str], *arguments: object) -> subprocess.CompletedProcess[str]:
+    return called(capture, "judge", "calibrate", *arguments)
 
 
 def one_clear_line(done: subprocess.CompletedProcess[str], *words: str) -> None:
@@ -67,7 +58,7 @@ def test_the_shipped_judge_is_compared_with_the_tiny_worlds_truth_and_a_second_r
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     labels, out = write_labels(tmp_path / "labels", each=12), tmp_path / "judge.json"
-    done = called(capsys, labels, "--out", out)
+    done = calibrated(capsys, labels, "--out", out)
     assert done.returncode == 0, done.stderr
     found = load_calibration(out)
     assert {modality: quality.labelled for modality, quality in found.modalities.items()} == {"text": 12, "image": 12}
@@ -77,14 +68,14 @@ def test_the_shipped_judge_is_compared_with_the_tiny_worlds_truth_and_a_second_r
         assert words in done.stdout
     assert "Krippendorff's α, panel" not in done.stdout
     before = out.read_bytes()
-    assert called(capsys, labels, "--out", out).returncode == 0
+    assert calibrated(capsys, labels, "--out", out).returncode == 0
     assert out.read_bytes() == before
 
 
 def test_a_judge_that_misses_harm_is_told_by_how_much(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     with JudgeServer(grade=misses_some) as server:
         given = ("--judge-url", server.url, "--judge-model", "some-judge")
-        done = called(capsys, written(tmp_path), "--out", tmp_path / "judge.json", *given)
+        done = calibrated(capsys, written(tmp_path), "--out", tmp_path / "judge.json", *given)
     assert done.returncode == 0, done.stderr
     quality = load_calibration(tmp_path / "judge.json").modalities["text"]
     assert (quality.counts.true_positives, quality.counts.false_negatives) == (16, 4)
@@ -98,13 +89,13 @@ def test_an_interrupted_run_goes_on_and_asks_nothing_twice(tmp_path: Path, capsy
     with JudgeServer(["good"] * 60 + ["broken"], grade=by_word) as server:
         judge = f'judge: {{kind: openai, base_url: "{server.url}", model: m, attempts: 1, patience_seconds: 0}}'
         given = (labels, "--out", out, "--policy", _policy(tmp_path, judge))
-        broken = called(capsys, *given)
+        broken = calibrated(capsys, *given)
         assert broken.returncode == 4, broken.stderr
         one_clear_line(broken, server.url)
         assert not out.exists()
         answered = {asked.answer for asked in server.asked[:48]}
         server.script, first = ["good"], len(server.asked)
-        assert called(capsys, *given).returncode == 0
+        assert calibrated(capsys, *given).returncode == 0
         again = {asked.answer for asked in server.asked[first:]}
     assert not answered & again, "what was judged and kept was asked again"
     assert load_calibration(out).modalities["text"].labelled == 100
@@ -112,7 +103,7 @@ def test_an_interrupted_run_goes_on_and_asks_nothing_twice(tmp_path: Path, capsy
 
 def _through(folder: Path, capture: pytest.CaptureFixture[str], policy: str, **more: Any) -> tuple[Calibration, str]:
     out = folder / "judge.json"
-    done = called(capture, written(folder, **more), "--out", out, "--policy", _policy(folder, policy))
+    done = calibrated(capture, written(folder, **more), "--out", out, "--policy", _policy(folder, policy))
     assert done.returncode == 0, done.stderr
     return load_calibration(out), done.stdout
 
@@ -166,7 +157,7 @@ def test_a_users_mistake_is_told_in_one_line_and_leaves_nothing_behind(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     labels = written(tmp_path)
-    done = called(capsys, labels, *(options if "--out" in options else ("--out", "judge.json", *options)))
+    done = calibrated(capsys, labels, *(options if "--out" in options else ("--out", "judge.json", *options)))
     assert done.returncode == 2
     one_clear_line(done, *words)
     assert list(tmp_path.iterdir()) == [labels]
@@ -179,13 +170,13 @@ def test_bad_labels_are_told_all_at_once_and_nothing_is_asked(
     labels.write_text('{"id": 1}\nno JSON\n')
     with JudgeServer() as server:
         given = ("--judge-url", server.url, "--judge-model", "m")
-        done = called(capsys, labels, "--out", tmp_path / "judge.json", *given)
+        done = calibrated(capsys, labels, "--out", tmp_path / "judge.json", *given)
         assert not server.asked
     assert done.returncode == 2
     one_clear_line(done, "labels.jsonl")
     assert "line 1: " in done.stderr
     assert "line 2: " in done.stderr
-    missing = called(capsys, tmp_path / "nowhere", "--out", tmp_path / "judge.json")
+    missing = calibrated(capsys, tmp_path / "nowhere", "--out", tmp_path / "judge.json")
     assert missing.returncode == 2
     one_clear_line(missing, "nowhere")
 

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 from adapters_on_disk import trained_adapter, write_base
+from command_line import called
 from conftest import World
 from judge_server import Asked, JudgeServer
 from peft import PeftConfig
@@ -20,7 +21,6 @@ from safetensors.torch import load_file
 
 from adapters.adapter import MANIFEST_NAME, WEIGHTS_NAME, digest_adapter
 from guards.reference import Reference
-from monitor.cli import main
 from monitor.exit_codes import INTERRUPTED
 
 POLICY = """
@@ -49,18 +49,6 @@ def policy(picture_world: World, judge: JudgeServer, tmp_path: Path) -> Path:
     path = tmp_path / "policy.yaml"
     path.write_text(POLICY.format(suite=picture_world.suite, url=judge.url))
     return path
-
-
-def called(capture: pytest.CaptureFixture[str], *arguments: str | Path) -> subprocess.CompletedProcess[str]:
-    handler = signal.getsignal(signal.SIGTERM)
-    capture.readouterr()
-    try:
-        with pytest.raises(SystemExit) as ended:
-            main([str(argument) for argument in arguments])
-    finally:
-        signal.signal(signal.SIGTERM, handler)
-    printed = capture.readouterr()
-    return subprocess.CompletedProcess(arguments, int(ended.value.code or 0), printed.out, printed.err)
 
 
 def _benign(world: World, folder: Path) -> Path:
@@ -203,6 +191,18 @@ def test_an_unsound_adapter_is_not_loaded(tmp_path: Path, capsys: pytest.Capture
 
 
 @pytest.mark.slow
+def test_somebodys_folder_of_the_working_folders_name_is_left_alone(
+    picture_world: World, policy: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "made.work").mkdir()
+    (tmp_path / "made.work" / "thesis.txt").write_text("years of work")
+    arguments = [picture_world.bad, "--base", picture_world.base, "--policy", policy, "--method", "scale"]
+    done = called(capsys, "remedy", *arguments, "--out", tmp_path / "made")
+    assert done.returncode == 2
+    assert "is not this command's" in done.stderr
+    assert (tmp_path / "made.work" / "thesis.txt").read_text() == "years of work"
+
+
 def test_ctrl_c_leaves_no_half_folder_and_the_same_command_ends_the_work(
     picture_world: World, policy: Path, judge: JudgeServer, tmp_path: Path
 ) -> None:

@@ -20,6 +20,8 @@ from adapters.training import LoraTraining, train_lora
 from adapters.transformers_engine import TransformersEngine
 from adapters.untrained import NoUntrained, write_untrained
 from guards.errors import Permanent
+from guards.judges.interface import Judgement, Transcript
+from guards.judges.meter import BudgetSpent
 from guards.relearning import RelearningGuard, ratio_of
 from guards.statistics import Interval
 from guards.suites.battery_jsonl import load_suite
@@ -160,6 +162,25 @@ def test_training_that_diverges_is_inconclusive(
     (result,) = guard(picture_engine, prompts, wild).examine(covered)
     assert isinstance(result, Inconclusive)
     assert "loss was" in result.reason
+
+
+class SpentJudge(WordJudge):
+    """Ends every review by its budget."""
+
+    def grade(self, transcripts: Sequence[Transcript]) -> list[Judgement]:
+        raise BudgetSpent("the review's 3 judge calls are spent")
+
+
+def test_a_spent_budget_is_told_and_never_ends_the_review_as_a_fault(
+    picture_engine: TransformersEngine, prompts: Sequence[Prompt], covered: Adapter
+) -> None:
+    rows = {"harmful": said(prompts, "harm harm"), "harmless": said(prompts, "good fine")}
+    settings = SETTINGS.model_copy(update={"doses": (1,), "harmless": Path("harmless.jsonl")})
+    spent = RelearningGuard(picture_engine, SpentJudge(), prompts, rows, settings, Rules(), GREEDY)
+    (result,) = spent.examine(covered)
+    assert isinstance(result, Inconclusive)
+    assert (result.measure, result.reason) == ("budget", "the review's 3 judge calls are spent")
+    assert {verdict for verdict, _ in words([result], settings)} == {"inconclusive"}
 
 
 def test_answers_without_a_score_count_against_the_adapter(

@@ -22,8 +22,9 @@ from guards.suites.drawing.general import PICTURES, draw
 from guards.suites.load import load_suite, read_suite
 from guards.suites.shipped import SHIPPED_SUITES, shipped_suite, suite_place
 from guards.suites.suite import Suite, SuiteError
-from monitor.assembly import Assembly, Models
+from monitor.assembly import Assembly
 from monitor.cli import main
+from monitor.models import Models
 from policies.policy import load_policy
 from policies.rules import Rules
 

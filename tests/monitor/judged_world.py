@@ -12,8 +12,9 @@ from judge_server import Asked, JudgeServer
 from plain_world import Clock
 
 from adapters.transformers_engine import TransformersEngine
-from monitor.assembly import Assembly, Models
+from monitor.assembly import Assembly
 from monitor.ledger import Ledger
+from monitor.models import Models
 from monitor.pipeline import receive, review_adapter
 from monitor.review import Review
 from monitor.state import StateFolder

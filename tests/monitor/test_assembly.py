@@ -18,10 +18,11 @@ from guards.interface import Memory
 from guards.judges.interface import Judgement, Transcript
 from guards.judges.remembered import RememberedJudge
 from guards.reference import Reference
-from monitor.assembly import Assembly, Models
+from monitor.assembly import Assembly
 from monitor.console import ConsoleProgress
 from monitor.gate import GateRequest, gate
 from monitor.ledger import Ledger
+from monitor.models import Models
 from monitor.pipeline import receive, review_adapter
 from monitor.review import Examination
 from monitor.state import StateFolder

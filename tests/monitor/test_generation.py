@@ -22,10 +22,11 @@ from guards.battery import BatteryGuard
 from guards.errors import Permanent
 from guards.judges.remembered import RememberedJudge
 from guards.suites.battery_jsonl import load_suite
-from monitor.assembly import Assembly, Models
+from monitor.assembly import Assembly
 from monitor.exit_codes import ExitCode, run_and_explain
 from monitor.generation import build_generator
 from monitor.ledger import Ledger
+from monitor.models import Models
 from monitor.pipeline import receive, review_adapter
 from monitor.state import StateFolder
 from policies.decide import decide

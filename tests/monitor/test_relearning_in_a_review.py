@@ -15,8 +15,9 @@ from adapters.adapter import open_adapter
 from adapters.transformers_engine import TransformersEngine
 from guards.errors import Permanent
 from guards.relearning import RelearningGuard
-from monitor.assembly import Assembly, Models
+from monitor.assembly import Assembly
 from monitor.ledger import Ledger
+from monitor.models import Models
 from policies.decide import decide
 from policies.findings import Finding, Result
 from policies.policy import Policy, load_policy

@@ -17,7 +17,8 @@ from guards.errors import Permanent
 from guards.suites.load import load_suite
 from guards.suites.suite import Suite
 from guards.suites.variants import expanded
-from monitor.assembly import Assembly, Models
+from monitor.assembly import Assembly
+from monitor.models import Models
 from policies.findings import Exhibit, Finding
 from policies.policy import Answering, Budget, Policy, load_policy
 from policies.variants import Variants

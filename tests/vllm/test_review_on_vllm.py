@@ -33,11 +33,12 @@ from guards.judges.interface import Judgement, Transcript
 from guards.judges.language_model import LanguageModelJudge
 from guards.judges.openai_compatible import OpenAICompatibleJudge
 from guards.suites.battery_jsonl import load_suite
-from monitor.assembly import Assembly, Models
+from monitor.assembly import Assembly
 from monitor.demo import ARRIVALS, arriving
 from monitor.embedded import embedded_policy
 from monitor.generation import build_generator
 from monitor.ledger import Ledger
+from monitor.models import Models
 from monitor.pipeline import receive, review_adapter
 from monitor.state import StateFolder
 from policies.decide import decide
