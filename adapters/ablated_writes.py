@@ -18,15 +18,13 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from adapters.activations import followed
-from adapters.residual_writes import ResidualWrite, ResidualWrites
+from adapters.residual_writes import ResidualWrites
 
 _PAIR = re.compile(
     r"(?P<stem>(?:base_model\.model\.)?(?P<module>.+)\.lora_)(?P<side>[AB])(?P<rest>(?:\.[^.]+)?\.weight)"
@@ -90,29 +88,6 @@ def baked(
     if added:
         changed["target_modules"] = _targets(config, added)
     return changed, made
-
-
-@contextmanager
-def ablated_writes(
-    model: nn.Module, writes: Sequence[ResidualWrite], directions: Mapping[int, Tensor], strength: float = 1.0
-) -> Iterator[None]:
-    """Do the same to a running model by hooks, whatever adapter is attached: what baking is held to in tests.
-
-    Raises:
-        AttributeError: the model has no such layer.
-    """
-
-    def follow(basis: Tensor) -> Callable[[nn.Module, tuple[Tensor, ...], Tensor], Tensor]:
-        def change(_module: nn.Module, _inputs: tuple[Tensor, ...], output: Tensor) -> Tensor:
-            wide = output.float()
-            return (wide - strength * (wide @ basis) @ basis.T).to(output.dtype)
-
-        return change
-
-    chosen = [write for write in writes if write.block in directions]
-    layers = [(model.get_submodule(w.module), follow(w.output_basis(directions[w.block]))) for w in chosen]
-    with followed(layers):
-        yield
 
 
 def _plain_rank(config: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> int:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -12,11 +14,12 @@ from adapters_on_disk import trained_adapter
 from conftest import World
 from safetensors.torch import load_file, save_file
 
-from adapters.ablated_writes import CannotBake, ablated_writes, baked
+from adapters.ablated_writes import CannotBake, baked
+from adapters.activations import followed
 from adapters.adapter import CONFIG_NAME, WEIGHTS_NAME, Adapter, open_adapter
 from adapters.engine import EngineError
 from adapters.prompts import Prompt
-from adapters.residual_writes import ResidualWrites
+from adapters.residual_writes import ResidualWrite, ResidualWrites
 from adapters.rewrite import config_of, workshop, written
 from adapters.steering import Steer, steering
 from adapters.transformers_engine import TransformersEngine
@@ -24,6 +27,30 @@ from guards.geometry import random_subspace
 from guards.structure import StructureGuard
 from guards.suites.battery_jsonl import load_suite
 from policies.findings import Defect
+
+
+@contextmanager
+def ablated_writes(
+    model: torch.nn.Module,
+    writes: Sequence[ResidualWrite],
+    directions: Mapping[int, torch.Tensor],
+    strength: float = 1.0,
+) -> Iterator[None]:
+    """Do the same to a running model by hooks, whatever adapter is attached."""
+
+    def follow(
+        basis: torch.Tensor,
+    ) -> Callable[[torch.nn.Module, tuple[torch.Tensor, ...], torch.Tensor], torch.Tensor]:
+        def change(_module: torch.nn.Module, _inputs: tuple[torch.Tensor, ...], output: torch.Tensor) -> torch.Tensor:
+            wide = output.float()
+            return (wide - strength * (wide @ basis) @ basis.T).to(output.dtype)
+
+        return change
+
+    chosen = [write for write in writes if write.block in directions]
+    layers = [(model.get_submodule(w.module), follow(w.output_basis(directions[w.block]))) for w in chosen]
+    with followed(layers):
+        yield
 
 
 def _prompts(world: World) -> list[Prompt]:
