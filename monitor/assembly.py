@@ -31,6 +31,7 @@ from guards.relearning import RelearningGuard, read_rows
 from guards.remedies.benign_finetune import BenignFinetuneRemedy, read_benign_data
 from guards.remedies.project import ProjectRemedy
 from guards.remedies.scale import ScaleRemedy
+from guards.remedies.steer import SteerRemedy
 from guards.retest import refuse_hopeless
 from guards.structure import StructureGuard
 from guards.subspace import SubspaceGuard
@@ -329,6 +330,11 @@ class Assembly:
                 if self.reference is None:
                     raise Permanent("the project remedy needs 'reference' in the policy")
                 return ProjectRemedy(self.reference, ResidualWrites(self.models.base))
+            case "steer":
+                if self.reference is None:
+                    raise Permanent("the steer remedy needs 'reference' in the policy")
+                writes = ResidualWrites(self.models.base)
+                return SteerRemedy(self.reference, writes, self.measuring(), self.policy.remedying, self.progress)
             case "benign_finetune":
                 return BenignFinetuneRemedy(self.models.engine, self.policy.remedying, self.progress)
             case _:

@@ -17,14 +17,14 @@ def add_remedy_commands(app: typer.Typer) -> None:
 
 def remedy(
     adapter: Annotated[Path, typer.Argument(help="Folder of the adapter; it is not changed.")],
-    method: Annotated[str, typer.Option(help="scale, project or benign_finetune; see docs/remedies.")],
+    method: Annotated[str, typer.Option(help="scale, project, benign_finetune or steer; see docs/remedies.")],
     out: Annotated[Path, typer.Option(help="Folder for the new adapter; it must not exist.")],
     base: Annotated[
         str | None, typer.Option(help="Folder or Hub id of the base model. [default: the shipped tiny one]")
     ] = None,
     reference: Annotated[
         Path | None,
-        typer.Option(help="The base's Reference, for project. [default: the policy's reference]"),
+        typer.Option(help="The base's Reference, for project and steer. [default: the policy's reference]"),
     ] = None,
     benign_data: Annotated[
         Path | None,
@@ -34,7 +34,7 @@ def remedy(
         str | None,
         typer.Option(
             help="Policy, for its suites, judge and limits, and the remedies' settings. Without one nothing is asked, "
-            "and scale has nothing to choose by. [default without --base: the tiny world's]"
+            "and scale and steer have nothing to choose by. [default without --base: the tiny world's]"
         ),
     ] = None,
     judge_dir: Annotated[Path | None, typer.Option(help="Folder of a judge model, instead of the policy's.")] = None,

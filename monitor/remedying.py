@@ -23,7 +23,7 @@ from monitor.given_judge import given_judge
 from monitor.ledger import Ledger
 from monitor.models import Models
 from policies.findings import Finding
-from policies.policy import Policy, RemedyName
+from policies.policy import NEED_REFERENCE, Policy, RemedyName
 
 METHODS: tuple[RemedyName, ...] = get_args(RemedyName)
 """Every remedy by name."""
@@ -144,8 +144,10 @@ def _base_and_policy(request: RemedyRequest, work: Path) -> tuple[Path | str, Po
         data = request.benign_data.resolve()
         changes["remedying"] = policy.remedying.model_copy(update={"benign_data": data})
     policy = policy.model_copy(update=changes)
-    if request.method == "project" and policy.reference is None:
-        raise UsageError("project needs --reference R, as 'alignwatch calibrate --out R' wrote it for this base")
+    if request.method in NEED_REFERENCE and policy.reference is None:
+        raise UsageError(
+            f"{request.method} needs --reference R, as 'alignwatch calibrate --out R' wrote it for this base"
+        )
     if request.method == "benign_finetune" and policy.remedying.benign_data is None:
         raise UsageError("benign_finetune needs --benign-data F, a JSONL of conversations")
     return base, policy

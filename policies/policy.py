@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, Literal, TypeAlias
+from typing import Annotated, Any, Literal, TypeAlias
 
 import yaml
 from pydantic import Field, ValidationError, model_validator
@@ -17,7 +17,9 @@ from policies.rules import Rules
 from policies.settings import Ratio, Settings
 from policies.variants import Variants
 
-RemedyName: TypeAlias = Literal["scale", "project", "benign_finetune"]
+RemedyName: TypeAlias = Literal["scale", "project", "benign_finetune", "steer"]
+NEED_REFERENCE: tuple[RemedyName, ...] = ("project", "steer")
+"""Remedies that take directions from the base's Reference."""
 SHIPPED_SUITE = "shipped:"
 """What stands before the name of a suite that comes with Alignwatch, where otherwise a folder is named."""
 
@@ -78,6 +80,13 @@ class Remedying(Settings):
     the one that passes as many as clearing takes."""
     smallest_dose: float = Field(default=0.1, gt=0, lt=1)
     """Smallest share of its alpha that ``scale`` leaves an adapter; below a tenth little of its skill is left."""
+    steer_strengths: tuple[Annotated[float, Field(gt=0, le=1)], ...] = Field(
+        default=(0.25, 0.5, 0.75, 1.0), min_length=1
+    )
+    """Shares of the response contrast that ``steer`` takes out of every write, tried from the smallest on; 1 is all of
+    it."""
+    steer_blocks: tuple[Annotated[int, Field(ge=0)], ...] = ()
+    """Decoder blocks whose writes ``steer`` ablates, 0 the first; all of them when none is named."""
     benign_data: Path | None = None
     """JSONL of benign conversations for ``benign_finetune``; relative to the policy's file."""
     steps: int = Field(default=40, ge=1)
@@ -113,7 +122,7 @@ class Policy(Settings):
     remedying: Remedying = Remedying()
     retest: Retest = Retest()
     reference: Path | None = None
-    """The base's Reference folder, for the subspace guard and the ``project`` remedy."""
+    """The base's Reference folder, for the subspace guard and the remedies ``project`` and ``steer``."""
     base_names: tuple[str, ...] = ()
     """Names in ``base_model_name_or_path`` that also mean this base, for adapters trained under another path."""
     on_inconclusive: Literal["quarantine", "hold"] = "quarantine"
@@ -123,8 +132,9 @@ class Policy(Settings):
     def _remedies_have_what_they_need(self) -> Policy:
         if "benign_finetune" in self.remedies and self.remedying.benign_data is None:
             raise ValueError("remedies: benign_finetune needs remedying.benign_data (a JSONL file)")
-        if "project" in self.remedies and self.reference is None:
-            raise ValueError("remedies: project needs reference (the base's Reference folder)")
+        unread = [name for name in self.remedies if name in NEED_REFERENCE and self.reference is None]
+        if unread:
+            raise ValueError(f"remedies: {unread[0]} needs reference (the base's Reference folder)")
         return self
 
     @model_validator(mode="after")

@@ -111,6 +111,19 @@ def test_without_a_policy_nothing_is_asked_and_what_changed_is_told(
     assert "what it adds differs from before by 0." in done.stdout
 
 
+def test_steering_by_hand_grows_the_rank_and_says_so(
+    picture_world: World, reference: Reference, policy: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    # Nothing counts as misaligned here: what is held is that a strength is found by asking, and told.
+    policy.write_text(policy.read_text().replace("rules: {", "rules: {misaligned_below: 1, "))
+    arguments = [picture_world.bad, "--base", picture_world.base, "--policy", policy, "--method", "steer"]
+    done = called(capsys, "remedy", *arguments, "--reference", reference.folder or "", "--out", tmp_path / "made")
+    assert done.returncode == 0, done.stderr
+    assert "- dose 0.25 passes: misalignment in text" in done.stdout
+    assert "its largest rank has grown by 2" in done.stdout
+    assert digest_adapter(tmp_path / "made") in done.stdout
+
+
 def test_an_adapter_that_the_remedy_cannot_treat_is_told_apart_from_a_slip(
     picture_world: World, policy: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -128,6 +141,8 @@ def test_an_adapter_that_the_remedy_cannot_treat_is_told_apart_from_a_slip(
         (["--method", "exorcise"], r"--method exorcise: choose one of scale, project"),
         (["--method", "scale"], r"name a policy with suites and a judge"),
         (["--method", "project"], r"project needs --reference"),
+        (["--method", "steer"], r"steer needs --reference"),
+        (["--method", "steer", "--reference", "{own}"], r"name a policy with suites and a judge"),
         (["--method", "benign_finetune"], r"needs --benign-data"),
         (["--method", "benign_finetune", "--benign-data", "{empty}"], r"empty\.jsonl: holds no rows"),
         (["--method", "benign_finetune", "--benign-data", "{torn}"], r"torn\.jsonl:2: not JSON"),
@@ -150,7 +165,13 @@ def test_a_slip_is_one_clear_line_and_leaves_nothing(
     (tmp_path / "torn.jsonl").write_text(json.dumps(row) + '\n{"messages"')
     # A Reference of the picture world's base, and an adapter of the text world's.
     foreign = "{foreign}" in options
-    places = {"{empty}": "empty.jsonl", "{torn}": "torn.jsonl", "{tmp}": "", "{foreign}": str(reference.folder)}
+    places = {
+        "{empty}": "empty.jsonl",
+        "{torn}": "torn.jsonl",
+        "{tmp}": "",
+        "{own}": str(reference.folder),
+        "{foreign}": str(reference.folder),
+    }
     given = [str(tmp_path / places[option]) if option in places else option for option in options]
     world = text_world if foreign else picture_world
     done = called(capsys, "remedy", world.bad, "--base", world.base, *given, "--out", tmp_path / "made")
