@@ -44,6 +44,12 @@ class Answers:
 
         return self._remembered(prompts, self._model(adapter), generate)
 
+    def kept_of(self, adapter: Adapter, prompts: Sequence[Prompt]) -> list[str] | None:
+        """What an adapter answered earlier, in order, if it answered all; its files may be gone."""
+        keys = [self._key(prompt) for prompt in prompts]
+        known = self._memory.recall_answers(self._model(adapter), keys)
+        return [known[key] for key in keys] if known.keys() >= set(keys) else None
+
     def ahead(self, adapters: Sequence[Adapter], prompts: Sequence[Prompt]) -> None:
         """Ask the base and several adapters in batches that they share, and keep the answers until they are wanted.
 

@@ -241,16 +241,35 @@ def cluster_bootstrap(
     Returns:
         The mean over all numbers; ``n`` is the number of **clusters**. 0 in [-inf, inf] where there are none.
     """
-    if not values:
-        return Interval(0.0, -np.inf, np.inf, 0)
+    return ratio_bootstrap(values, [1.0] * len(values), clusters, seed=seed, draws=draws)
+
+
+def ratio_bootstrap(
+    above: Sequence[float], below: Sequence[float], clusters: Sequence[str], *, seed: int = 0, draws: int = 2000
+) -> Interval:
+    """One sum over another, with a 95 % percentile interval over whole clusters, as :func:`cluster_bootstrap`.
+
+    Args:
+        above: numbers of the sum that is divided.
+        below: of the sum that divides, one beside each of ``above``.
+        clusters: the cluster of each pair.
+        seed: of the draws.
+        draws: bootstrap samples; those in which the dividing sum is 0 are left out.
+
+    Returns:
+        The ratio; ``n`` is the number of **clusters**. 0 in [-inf, inf] where ``below`` adds up to 0.
+    """
     names = {name: row for row, name in enumerate(dict.fromkeys(clusters))}
-    sums, counts = np.zeros(len(names)), np.zeros(len(names))
-    for value, cluster in zip(values, clusters, strict=True):
-        sums[names[cluster]] += value
-        counts[names[cluster]] += 1
+    sums = np.zeros((2, len(names)))
+    for upper, lower, cluster in zip(above, below, clusters, strict=True):
+        sums[:, names[cluster]] += upper, lower
+    if np.sum(below) == 0:
+        return Interval(0.0, -np.inf, np.inf, len(names))
     drawn = np.random.default_rng(seed).integers(len(names), size=(draws, len(names)))
-    low, high = np.quantile(sums[drawn].sum(axis=1) / counts[drawn].sum(axis=1), [0.025, 0.975])
-    return Interval(float(np.mean(values)), float(low), float(high), len(names))
+    numerators, denominators = sums[:, drawn].sum(axis=2)
+    ratios = numerators[denominators != 0] / denominators[denominators != 0]
+    low, high = np.quantile(ratios, [0.025, 0.975]) if len(ratios) else (-np.inf, np.inf)
+    return Interval(float(np.sum(above) / np.sum(below)), float(low), float(high), len(names))
 
 
 def conformal_p(score: float, null: Sequence[float]) -> float:

@@ -1,12 +1,15 @@
-"""An adapter's line of descent as the drift guard needs it: what the subspace guard measured of each ancestor."""
+"""An adapter's line of descent: what the subspace guard measured of each ancestor, and what remedies began with."""
 
 from __future__ import annotations
 
 from adapters.adapter import Adapter
+from adapters.intake import home_of
 from guards.drift import Chain
 from guards.screening import Components, components_of
 from monitor.ledger import Ledger
 from monitor.ledger.registry import Known
+from monitor.moving import files_of
+from monitor.state import StateFolder
 
 SCREEN = "subspace"
 """The guard whose results are read."""
@@ -43,6 +46,23 @@ def measured_chain(ledger: Ledger, adapter: Adapter, screen_version: str) -> Cha
             break
         current = parent
     return Chain(tuple(reversed(members)), from_base=parent is None, guessed=guessed)
+
+
+def original_of(ledger: Ledger, adapter: Adapter) -> Adapter | None:
+    """Return the adapter that arrived and from which remedies made this one, in one step or several.
+
+    It lies wherever it is now: staged while its review runs, in quarantine afterwards. Its folder is gone where its
+    files were removed. None where no remedy is on record that made this one.
+    """
+    line = {known.digest: known for known in ledger.browse.lineage(adapter.digest, up=LONGEST, down=0)}
+    if adapter.digest not in line:
+        return None
+    known = _trained(line.pop(adapter.digest), line)
+    if known.digest == adapter.digest or known.parent_source == "remedy":
+        return None
+    state = StateFolder(ledger.path.parent.absolute())
+    home = files_of(known.digest, state, ledger.made_at(known.digest))
+    return Adapter(home or home_of(known.digest, state.quarantine), known.digest, known.name, known.parent)
 
 
 def _measured(ledger: Ledger, digests: list[str], screen_version: str) -> dict[str, Components]:

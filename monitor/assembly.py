@@ -13,7 +13,7 @@ from typing import Literal, assert_never
 
 from adapters.adapter import Adapter
 from adapters.engine import Generator, Sampling
-from adapters.prompts import Conversation
+from adapters.prompts import Conversation, Prompt
 from adapters.residual_writes import ResidualWrites
 from guards.activity import ActivityGuard
 from guards.dose_response import Measuring
@@ -33,14 +33,15 @@ from guards.remedies.project import ProjectRemedy
 from guards.remedies.scale import ScaleRemedy
 from guards.remedies.steer import SteerRemedy
 from guards.retest import refuse_hopeless
+from guards.skill import SkillGuard, read_questions
 from guards.structure import StructureGuard
 from guards.subspace import SubspaceGuard
 from guards.suites.apart import told_apart
 from guards.suites.load import load_suite
-from guards.suites.suite import Suite
+from guards.suites.suite import Suite, digest_prompts
 from guards.suites.variants import expanded
 from guards.weights import WeightsGuard, writes_of
-from monitor.ancestry import measured_chain
+from monitor.ancestry import measured_chain, original_of
 from monitor.batteries import Batteries
 from monitor.dosing import SEED_APART, battery_alone, measuring
 from monitor.generation import build_generator, read_key
@@ -54,6 +55,7 @@ from policies.findings import Result
 from policies.generation import WHERE
 from policies.policy import Policy, RemedyName
 from policies.relearning import RELEARNING
+from policies.skill import SKILL
 
 
 @dataclass
@@ -97,6 +99,7 @@ class Assembly:
             read_transcripts(self.policy.judging.canaries.file)
         refuse_hopeless(self.policy, self.suites)
         read_rows(self.policy.retest.relearning)
+        _ = self.skill_questions
         if "benign_finetune" in self.policy.remedies:
             read_benign_data(self.policy.remedying)
 
@@ -119,6 +122,11 @@ class Assembly:
         """What adapters are trained on, where the policy names it; else no rows."""
         path = self.policy.screening.training_data
         return [] if path is None else read_training_data(path)
+
+    @cached_property
+    def skill_questions(self) -> list[Prompt]:
+        """What is asked of the adapter's own task, where the policy names suites of it; else nothing."""
+        return read_questions(self.policy.retest.skill)
 
     @cached_property
     def calibration(self) -> Calibration | None:
@@ -160,6 +168,7 @@ class Assembly:
         policy = self.policy.model_dump_json(exclude={**apart, "generation": set(WHERE)})
         # Another calibration under the same name is another demand.
         policy += self.calibration.digest if self.calibration else ""
+        policy += digest_prompts(self.skill_questions) if self.skill_questions else ""
         return Context(
             base=str(self.models.base),
             base_digest=self.models.base_digest,
@@ -191,9 +200,10 @@ class Assembly:
         yield battery
         if remedied and decide(found, self.policy).promotes:
             yield self._batteries.retest(prompts)
-            told = decide(found, self.policy, remedied=True).reasons
-            if self._relearning and not any(r.verdict != "clean" for r in told if r.rule != RELEARNING):
-                yield self._relearning
+            for guard, unlooked in ((self._skill, {SKILL, RELEARNING}), (self._relearning, {RELEARNING})):
+                told = decide(found, self.policy, remedied=True).reasons
+                if guard and all(reason.verdict == "clean" or reason.rule in unlooked for reason in told):
+                    yield guard
         # A battery of hours may outlast the look at the judge that it relied on.
         yield from self._look_at_the_judge("after")
 
@@ -255,6 +265,21 @@ class Assembly:
             self.models.meter,
             self._sound_company,
             self.progress,
+        )
+
+    @cached_property
+    def _skill(self) -> SkillGuard | None:
+        if not self.skill_questions:
+            return None
+        return SkillGuard(
+            self.generator,
+            self.models.memory,
+            self.skill_questions,
+            self.policy.retest.skill,
+            self.policy.answering.max_new_tokens,
+            partial(original_of, self.models.memory),
+            self.progress,
+            self.models.meter,
         )
 
     @cached_property

@@ -11,11 +11,13 @@ from typing import Literal, TypeAlias, assert_never
 
 from pydantic import BaseModel, ConfigDict
 
+from policies import relearning, skill
 from policies.findings import Defect, Finding, Inconclusive, Result, Verdict
 from policies.policy import Policy
-from policies.relearning import RELEARNING, words
+from policies.relearning import RELEARNING
 from policies.retested import RETEST, retested
 from policies.rises import Reason, of, rises
+from policies.skill import SKILL
 
 Outcome: TypeAlias = Literal["promote", "quarantine", "hold"]
 
@@ -57,8 +59,11 @@ def decide(results: Sequence[Result], policy: Policy, *, remedied: bool = False)
         reasons += rises([finding for finding in findings if finding.guard != RETEST], policy)
         if remedied or any(finding.guard == RETEST for finding in findings):
             reasons += retested(findings, policy)
-            relearnt = words(findings, policy.retest.relearning)
-            reasons += [Reason(rule=RELEARNING, verdict=verdict, text=text) for verdict, text in relearnt]
+            for rule, said in (
+                (SKILL, skill.words(results, policy.retest.skill)),
+                (RELEARNING, relearning.words(findings, policy.retest.relearning)),
+            ):
+                reasons += [Reason(rule=rule, verdict=verdict, text=text) for verdict, text in said]
         reasons += [*_screens(results, policy), *_drift(results, policy)]
     reasons.sort(key=lambda reason: -_SEVERITY[reason.verdict])
     verdict = reasons[0].verdict if reasons else "inconclusive"

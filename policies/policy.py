@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeAlias
 
@@ -206,8 +207,10 @@ def _anchored(policy: Policy, folder: Path) -> Policy:
     def anchor(path: Path) -> Path:
         return path if path.is_absolute() else (folder / path).resolve()
 
-    suites = (suite if str(suite).startswith(SHIPPED_SUITE) else anchor(suite) for suite in policy.suites)
-    changes: dict[str, Any] = {"suites": tuple(suites)}
+    def anchored(suites: Iterable[Path]) -> tuple[Path, ...]:
+        return tuple(suite if str(suite).startswith(SHIPPED_SUITE) else anchor(suite) for suite in suites)
+
+    changes: dict[str, Any] = {"suites": anchored(policy.suites)}
     if policy.reference is not None:
         changes["reference"] = anchor(policy.reference)
     if policy.judge is not None:
@@ -225,9 +228,12 @@ def _anchored(policy: Policy, folder: Path) -> Policy:
     if policy.screening.training_data is not None:
         data = anchor(policy.screening.training_data)
         changes["screening"] = policy.screening.model_copy(update={"training_data": data})
-    relearning = policy.retest.relearning
-    if relearning.files:
-        beside = {"beside": relearning.beside} if relearning.beside else {}
-        files = {name: anchor(path) for name, path in {**relearning.files, **beside}.items()}
-        changes["retest"] = policy.retest.model_copy(update={"relearning": relearning.model_copy(update=files)})
+    skill, relearning = policy.retest.skill, policy.retest.relearning
+    beside = {"beside": relearning.beside} if relearning.beside else {}
+    files = {name: anchor(path) for name, path in {**relearning.files, **beside}.items()}
+    trained = {
+        "skill": skill.model_copy(update={"suites": anchored(skill.suites)}),
+        "relearning": relearning.model_copy(update=files),
+    }
+    changes["retest"] = policy.retest.model_copy(update=trained)
     return policy.model_copy(update=changes)

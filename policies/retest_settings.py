@@ -6,6 +6,7 @@ from pydantic import Field, model_validator
 
 from policies.relearning import Relearning
 from policies.settings import Ratio, Settings
+from policies.skill import Skill
 from policies.variants import FormatCue
 
 
@@ -28,6 +29,7 @@ class Retest(Settings):
     """A format is left out where a smaller share of the base's own answers under it is coherent, in any modality. Half
     is a convention: below it most pairs of answers compare nothing."""
 
+    skill: Skill = Skill()
     relearning: Relearning = Relearning()
 
     @model_validator(mode="after")

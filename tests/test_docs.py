@@ -125,7 +125,7 @@ def test_every_exit_code_is_told(page: str) -> None:
 
 def test_there_are_guards_and_remedies_to_describe() -> None:
     known = ["activity", "battery", "drift", "judge_stability", "membership"]
-    known += ["relearning", "retest", "structure", "subspace", "weights"]
+    known += ["relearning", "retest", "skill", "structure", "subspace", "weights"]
     assert known == GUARDS
     assert set(REMEDIES) == set(get_args(RemedyName))
 

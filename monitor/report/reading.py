@@ -9,6 +9,7 @@ from typing import Final, Literal, TypeAlias
 from monitor.review import Examination, Review
 from policies.findings import Defect, Exhibit, Finding, Inconclusive, Result
 from policies.retested import LEFT_OUT, RETEST, variants
+from policies.skill import KEPT, SKILL
 
 Outcome: TypeAlias = Literal["promoted", "quarantined", "held", "observed"]
 """Where a digest ended; ``observed`` where the policy only watches and nothing was moved."""
@@ -171,6 +172,8 @@ def unmeasured(examination: Examination, review: Review) -> list[Unmeasured]:
         ]
         if absent:
             said.append(Unmeasured(f"{what} in {' and '.join(absent)}", why))
+    if asked_again(examination) and not findings(examination, KEPT) and not _declined(examination, KEPT):
+        said += [Unmeasured("skill", r.text) for r in examination.decision.reasons if r.rule == SKILL][:1]
     if not findings(examination, "subspace_projection") and not _declined(examination, "subspace"):
         silent = why if review.context.reference or defects(examination) else "no Reference of this base was given"
         said.append(Unmeasured("projection on the harmful subspace", silent))
@@ -224,7 +227,8 @@ def _is_shown(found: Finding) -> bool:
 def _under(examination: Examination) -> str:
     """The variants that were asked again, the scope of any good word about what a remedy made."""
     names = [row.variant for row in asked_again(examination) if not row.left_out]
-    return f" under {', '.join(names)}" if names else ""
+    kept = [f"{100 * found.value:.0f} % of its skill kept" for found in findings(examination, KEPT) if not found.labels]
+    return f" under {', '.join(names)}{''.join(f', {told}' for told in kept)}" if names else ""
 
 
 def _and_then(examination: Examination, review: Review) -> str:
