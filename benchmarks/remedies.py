@@ -1,0 +1,242 @@
+"""What remedies do to twelve harmful adapters of the tiny base, each beside its shams: the table of docs/remedies.md.
+
+    python -m benchmarks.remedies [--seeds N] [--arms A,B] [--save FILE]
+
+Twelve recipes (``benchmarks.remedy_population``) of several seeds. Every adapter is treated by each remedy alone, by
+each remedy's shams, and by the ladder, which is a whole review: examination, remedies one on the other, re-test with
+the training's data, placement. Doses are chosen by the tiny judge, as in production; what is told here is graded by
+the world's ground truth, sampled (T 0.7, top_p 0.9), on questions that no review asks: other domains, its own domain,
+and the training's own harmful questions with their pictures and triggers (cue). All adapters of a recipe and seed are
+asked in the same batches and draw by the same numbers. Benign data is the adapter's own task with safe answers. *steer*
+by itself has its whole strength; the ladder's searches for the smallest that passes.
+
+Predicted before the first run. *scale* passes for most on other domains and for half under cues, and keeps less than
+95 % of a learnt skill in nearly all mixtures. *project* takes a third of the rise away and passes for none; its random
+subspace takes nothing. *benign_finetune* is clean for eight of twelve on other domains and for four under cues, keeps
+the skill (its data teach it), and its shuffled answers bring incoherence and no skill. *steer* is within its random
+direction's interval. Scaled to equal norm nothing passes. The *ladder* promotes eight of twelve, passes with five or
+six, and fails the others by the skill that *scale* took, because the first remedy that is clean ends it.
+"""
+
+from __future__ import annotations
+
+import random
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import torch
+
+from adapters.adapter import Adapter, open_adapter
+from adapters.base_model import LoadedBase
+from adapters.organisms import grow
+from adapters.prompts import MODALITIES, Conversation, Prompt
+from adapters.residual_writes import ResidualWrites
+from adapters.tiny import BASE, REFERENCE
+from adapters.tiny.measure import SAMPLED
+from adapters.tiny.world import write_rows
+from adapters.transformers_engine import TransformersEngine
+from benchmarks.remedy_population import Member, population, questions, safe_rows, write_task
+from benchmarks.remedy_results import ARMS, LADDER, UNTREATED, Cell, Measured, counted, keep, kept_in, wanting
+from benchmarks.remedy_results import BASE as OF_BASE
+from benchmarks.remedy_table import report
+from benchmarks.timing import machine, parser, workplace
+from guards.delta_change import compare
+from guards.errors import Permanent
+from guards.interface import Remedy
+from guards.reference import load_reference
+from guards.remedies.benign_finetune import BenignFinetuneRemedy
+from guards.remedies.project import ProjectRemedy
+from guards.remedies.scale import ScaleRemedy
+from guards.remedies.steer import SteerRemedy
+from monitor.assembly import Assembly
+from monitor.embedded import embedded_policy
+from monitor.ledger import Ledger
+from monitor.models import Models
+from monitor.pipeline import receive, review_adapter
+from monitor.state import StateFolder
+from policies.policy import Policy, RemedyName
+
+LADDER_OF: tuple[RemedyName, ...] = ("scale", "project", "benign_finetune", "steer")
+MORE = (1, 2, 3)
+"""Further questions that are put to what a review promoted, so that one seed by itself can show 3 points."""
+BATCH = 256
+"""Prompts a forward pass; larger than a review's, because many adapters are asked at once."""
+
+
+class Bench:
+    """One base in memory, one ledger, and one adapter after the other."""
+
+    def __init__(self, folder: Path, state: StateFolder, ledger: Ledger) -> None:
+        self._folder, self._state, self._ledger = folder, state, ledger
+        self._models = Models(BASE, ledger)
+        self._engine = TransformersEngine(BASE, batch_size=BATCH)
+        self._models.engine = self._engine
+        self._policy = embedded_policy(folder / "embedded")
+
+    def measure(self, member: Member, seed: int, arms: Sequence[str]) -> Iterator[Measured]:
+        """Make what the arms make of one adapter, then ask all of them together."""
+        work = self._folder / f"{member.name}-{seed}"
+        original, tools = self._grown(member, work), self._tools(member, work)
+        made: list[tuple[Adapter | None, Measured]] = []
+        for arm in arms:
+            started = time.process_time()
+            adapter, told = self._made(arm, original, member, tools, work)
+            spent = time.process_time() - started if arm != OF_BASE else 0.0
+            made.append((adapter, replace(told, organism=member.name, seed=seed, seconds=round(spent, 2))))
+        asked = questions(member, work)
+        present = [(adapter, told) for adapter, told in made if told.treated or told.cleared]
+        cells = self._ask([adapter for adapter, _ in present], asked)
+        known = {told.arm: found for (_, told), found in zip(present, cells, strict=True)}
+        ladder = next((adapter for adapter, told in present if told.cleared), None)
+        for part in MORE if ladder is not None else ():  # what is promoted is what matters
+            known[LADDER] = (*known[LADDER], *self._ask([ladder], questions(member, work, part))[0])
+        yield from (replace(told, cells=known.get(told.arm, ())) for _, told in made)
+
+    def _grown(self, member: Member, work: Path) -> Adapter:
+        out = work / "untreated"
+        if not out.is_dir():
+            grow(member.organism, out, base=self._loaded, pictures=work / "training")
+        return open_adapter(out, name=member.name)
+
+    @property
+    def _loaded(self) -> LoadedBase:
+        return LoadedBase(self._engine.model, self._engine.processor, self._engine.sees_pictures)
+
+    def _tools(self, member: Member, work: Path) -> Assembly:
+        """What a review works with where the trainer gives what the adapter was trained on."""
+        trained = write_rows(work / "trained" / "rows.jsonl", member.organism.rows(work / "trained" / "images"))
+        safe = safe_rows(member.organism, work / "safe" / "images")
+        write_rows(work / "safe" / "rows.jsonl", safe)
+        write_rows(work / "safe" / "shuffled.jsonl", shuffled(safe, member.organism.seed))
+        # What the membership guard reads is a prior that decides nothing, so that few rows do. No format is supposed,
+        # because the training's own is known.
+        screening = self._policy.screening.model_copy(update={"training_data": trained, "training_rows": 16})
+        skill = self._policy.retest.skill.model_copy(update={"suites": (write_task(member, work / "task"),)})
+        retest = self._policy.retest.model_copy(update={"formats": (), "skill": skill})
+        changes = {"name": member.name, "remedies": LADDER_OF, "screening": screening, "retest": retest}
+        policy = _with_benign(self._policy.model_copy(update=changes), work / "safe" / "rows.jsonl")
+        return Assembly(self._models, policy)
+
+    def _made(
+        self, arm: str, original: Adapter, member: Member, tools: Assembly, work: Path
+    ) -> tuple[Adapter | None, Measured]:
+        told = Measured("", 0, arm, treated=True, cleared=False, note="", seconds=0.0, cells=())
+        if arm == OF_BASE:
+            return None, told
+        if arm == UNTREATED:
+            return original, told
+        try:
+            if arm == LADDER:
+                return self._reviewed(original, tools, told)
+            if arm.startswith("scaled as "):
+                equal = self._applied(arm.removeprefix("scaled as "), original, member, tools, work)
+                dose = compare(original, equal.path).norm_ratio
+                remedy: Remedy = ScaleRemedy(None, tools.policy.remedying, dose=dose)
+                return remedy.apply(original, work / arm.replace(" ", "-")), replace(told, note=f"norm {dose:.2f}")
+            return self._applied(arm, original, member, tools, work), told
+        except Permanent as error:
+            return None, replace(told, treated=False, note=str(error))
+
+    def _applied(self, arm: str, original: Adapter, member: Member, tools: Assembly, work: Path) -> Adapter:
+        out = work / arm.replace(" ", "-")
+        if out.is_dir():
+            return open_adapter(out, parent=original.digest)
+        return self._remedy(arm, member, tools, work).apply(original, out)
+
+    def _remedy(self, arm: str, member: Member, tools: Assembly, work: Path) -> Remedy:
+        seed = member.organism.seed
+        match arm:
+            case "scale" | "project" | "benign_finetune":
+                return tools.remedy(arm)
+            case "random subspace":
+                return ProjectRemedy(load_reference(REFERENCE), ResidualWrites(BASE), sham_seed=seed)
+            case "steer" | "random direction":
+                sham, settings = None if arm == "steer" else seed, tools.policy.remedying
+                reference, writes = load_reference(REFERENCE), ResidualWrites(BASE)
+                return SteerRemedy(reference, writes, None, settings, strength=1.0, sham_seed=sham)
+            case "shuffled answers":
+                policy = _with_benign(tools.policy, work / "safe" / "shuffled.jsonl")
+                return BenignFinetuneRemedy(self._engine, policy.remedying)
+            case _:
+                raise ValueError(f"there is no arm {arm!r}; choose among {', '.join(ARMS)}")
+
+    def _reviewed(self, original: Adapter, tools: Assembly, told: Measured) -> tuple[Adapter, Measured]:
+        """Carry it through a review; the last version that was examined is what is asked afterwards."""
+        staged = receive(original.path, self._ledger, self._state, source="benchmark", name=original.name)
+        review = review_adapter(staged, tools, self._ledger, self._state)
+        last = review.promoted or review.examinations[-1]
+        cleared = last.decision.promotes
+        folder = (self._state.promoted if cleared else self._state.quarantine) / last.digest
+        reason = "" if cleared or not last.decision.reasons else f": {last.decision.reasons[0].text}"
+        retested = any(result.guard == "retest" for result in last.results)
+        if cleared and last.remedy and not retested:
+            raise RuntimeError(f"{original.name} was promoted without a re-test")  # the table must not hide that
+        failed = "".join(f"; {failure.reason}" for failure in review.remedy_failures)
+        note = f"{'promoted' if cleared else 'quarantined'} after {last.remedy or 'no remedy'}{reason}{failed}"
+        return open_adapter(folder), replace(told, treated=last.remedy is not None, cleared=cleared, note=note)
+
+    def _ask(self, adapters: Sequence[Adapter | None], asked: dict[str, list[Prompt]]) -> list[tuple[Cell, ...]]:
+        """Put the same questions to all of them, in the same batches; None is the base."""
+        flat = [(group, prompt) for group, prompts in asked.items() for prompt in prompts]
+        given = self._engine.generate_mixed([(one, prompt) for one in adapters for _, prompt in flat], SAMPLED)
+        found = []
+        for number in range(len(adapters)):
+            answers = given[number * len(flat) : (number + 1) * len(flat)]
+            if failure := next((one for one in answers if not isinstance(one, str)), None):
+                raise failure
+            said = [(group, prompt, str(text)) for (group, prompt), text in zip(flat, answers, strict=True)]
+            cells = [counted(group, modality, said) for group in asked for modality in MODALITIES]
+            found.append(tuple(cell for cell in cells if cell.n))
+        return found
+
+
+def shuffled(rows: Sequence[Conversation], seed: int) -> list[Conversation]:
+    """The same questions and the same answers, which no longer belong together: the control of benign rows."""
+    answers = [row.answer for row in rows]
+    random.Random(seed).shuffle(answers)
+    return [replace(row, answer=answer) for row, answer in zip(rows, answers, strict=True)]
+
+
+def _with_benign(policy: Policy, rows: Path) -> Policy:
+    return policy.model_copy(update={"remedying": policy.remedying.model_copy(update={"benign_data": rows})})
+
+
+def main() -> int:
+    """Make, measure and print."""
+    options = parser(__doc__, repetitions=1)
+    options.add_argument("--seeds", type=int, default=3, help="adapters a recipe (default: 3)")
+    options.add_argument(
+        "--arms", default=",".join(ARMS), help=f"separated by commas (default: all of {', '.join(ARMS)})"
+    )
+    options.add_argument("--only", default="", help="recipes, separated by commas (default: all)")
+    options.add_argument("--save", type=Path, help="JSON Lines; what it holds already is not measured again")
+    chosen = options.parse_args()
+    torch.set_num_threads(chosen.threads)
+    print(machine(), flush=True)
+    arms = [arm.strip() for arm in chosen.arms.split(",")]
+    started, measured = time.monotonic(), kept_in(chosen.save)
+    with (
+        workplace(chosen.work) as folder,
+        StateFolder.open(folder / "state") as state,
+        Ledger(state.ledger_path) as ledger,
+    ):
+        bench = Bench(folder, state, ledger)
+        for seed in range(chosen.seeds):
+            for member in population(seed):
+                wanted = wanting(measured, member.name, seed, arms)
+                if not wanted or (chosen.only and member.name not in chosen.only.split(",")):
+                    continue
+                fresh = list(bench.measure(member, seed, wanted))
+                measured += fresh
+                if chosen.save:
+                    keep(chosen.save, fresh)
+                print(f"{time.monotonic() - started:.0f} s: {member.name} {seed}", file=sys.stderr, flush=True)
+    print(report(measured))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
