@@ -20,6 +20,8 @@ from adapters.engine import AdapterUnloadable, Attachment, EngineError
 from adapters.mixture import Pairs, pairs_of
 
 _NAME = "reviewed"  # PEFT's name for the adapter; it must not occur in "lora_"
+_MARKS = ("peft_config", "active_adapter", "_hf_peft_config_loaded")
+"""What PEFT leaves on a model that it has wrapped."""
 _BASE_CHANGING = re.compile(r"pissa|olora|corda|loftq", re.IGNORECASE)
 _PAIR = re.compile(r"\.lora_(?:(?:embedding_)?[AB]|magnitude_vector)(?:\.|$)")
 
@@ -153,12 +155,30 @@ def detach(model: Model) -> None:
     for name, module in list(model.named_modules()):
         if isinstance(module, BaseTunerLayer):
             _replace(model, name, module.get_base_layer())
-    for attribute in ("peft_config", "active_adapter", "_hf_peft_config_loaded"):
+    for attribute in _MARKS:
         if attribute in vars(model):
             delattr(model, attribute)
     model.requires_grad_(False)
     if torch.cuda.is_available():
         torch.cuda.empty_cache()
+
+
+@contextmanager
+def laid_aside(model: Model) -> Iterator[None]:
+    """Take the adapter off a model for the duration of a ``with`` block, and put the very same layers back after it.
+
+    For an adapter in training: its weights, and what an optimiser keeps of them, stay as they are.
+    """
+    layers = {name: module for name, module in model.named_modules() if isinstance(module, BaseTunerLayer)}
+    known = {attribute: vars(model)[attribute] for attribute in _MARKS if attribute in vars(model)}
+    detach(model)
+    try:
+        yield
+    finally:
+        for name, layer in layers.items():
+            _replace(model, name, layer)
+        for attribute, value in known.items():
+            setattr(model, attribute, value)
 
 
 def _replace(model: Model, name: str, module: torch.nn.Module | BaseTunerLayer) -> None:

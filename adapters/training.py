@@ -17,7 +17,7 @@ import torch
 from peft import LoraConfig, PeftModel
 from peft.utils.save_and_load import load_peft_weights, set_peft_model_state_dict
 
-from adapters.attachment import detach
+from adapters.attachment import detach, laid_aside
 from adapters.base_model import LoadedBase, Model, Processor, default_device, default_dtype, load_base
 from adapters.conversation_encoding import IGNORED, ConversationEncoder
 from adapters.prompts import Conversation
@@ -26,6 +26,17 @@ from adapters.training_data import TrainingDataError, TrainingError
 Target: TypeAlias = Literal["language", "all"]
 OnStep: TypeAlias = Callable[[int, int, float], None]
 """Called after every step with the steps done, the steps in all, and the loss in nats a token."""
+
+
+@dataclass(frozen=True, slots=True)
+class EarlyStop:
+    """What ends a training before its last step. The training is, bit for bit, what it would be without."""
+
+    every: int
+    """Steps between two looks, at least 1; after the last step none is taken."""
+    reached: Callable[[Path, int], bool]
+    """Told the folder of the adapter as it is now and the steps done, while the base carries no adapter; True ends the
+    training. What it raises ends it, too, and nothing is written."""
 
 
 class TrainingDiverged(TrainingError):
@@ -69,6 +80,7 @@ def train_lora(
     start_from: Path | None = None,
     base_name: str | None = None,
     on_step: OnStep | None = None,
+    early_stop: EarlyStop | None = None,
 ) -> Path:
     """Train a LoRA on ``rows`` and write it to ``out`` as an ordinary PEFT folder.
 
@@ -84,6 +96,7 @@ def train_lora(
         base_name: written as ``base_model_name_or_path``; by default the name that the base's config declares
             as ``alignwatch_base_name``, else its path as given.
         on_step: told of every step; what it raises ends the training.
+        early_stop: asked every so many steps whether it is enough; all steps are done when not given.
 
     Raises:
         BaseUnloadable: the base cannot be loaded.
@@ -101,7 +114,13 @@ def train_lora(
     with torch.random.fork_rng():
         torch.manual_seed(settings.seed)
         with _trainable(loaded.model, settings, start_from) as lora:
-            _optimise(lora, _batches(rows, settings, encoder), settings, on_step)
+            for step in _optimise(lora, _batches(rows, settings, encoder), settings, on_step):
+                if (
+                    early_stop is not None
+                    and step < settings.steps
+                    and _is_enough(loaded.model, lora, name, early_stop, step)
+                ):
+                    break
             return _write(lora, name, out)
 
 
@@ -181,7 +200,8 @@ def _whole(alpha: float) -> int:
 
 def _optimise(
     lora: PeftModel, batches: Iterator[dict[str, torch.Tensor]], settings: LoraTraining, on_step: OnStep | None
-) -> None:
+) -> Iterator[int]:
+    """Do one step after the other, and yield how many are done."""
     # Evaluation mode: dropout inside a base is no part of the dose.
     lora.eval()
     weights = [parameter for parameter in lora.parameters() if parameter.requires_grad]
@@ -200,6 +220,17 @@ def _optimise(
         optimizer.zero_grad()
         if on_step is not None:
             on_step(step, settings.steps, value)
+        yield step
+
+
+def _is_enough(model: Model, lora: PeftModel, base_name: str, early_stop: EarlyStop, step: int) -> bool:
+    """Show the adapter as it is now, from a folder that is gone afterwards, with nothing attached to the base."""
+    if step % early_stop.every:
+        return False
+    with tempfile.TemporaryDirectory(prefix="alignwatch-training-") as folder:
+        shown = _write(lora, base_name, Path(folder) / "adapter")
+        with laid_aside(model):
+            return early_stop.reached(shown, step)
 
 
 def _write(lora: PeftModel, base_name: str, out: Path) -> Path:

@@ -16,6 +16,7 @@ from adapters.engine import Generator, Sampling
 from adapters.prompts import Conversation, Prompt
 from adapters.residual_writes import ResidualWrites
 from guards.activity import ActivityGuard
+from guards.benign_data import read_benign_data
 from guards.dose_response import Measuring
 from guards.drift import DriftGuard
 from guards.errors import Permanent
@@ -28,7 +29,7 @@ from guards.membership import MembershipGuard, read_training_data
 from guards.reference import Reference, load_reference
 from guards.reference_facts import BOTH
 from guards.relearning import RelearningGuard, read_rows
-from guards.remedies.benign_finetune import BenignFinetuneRemedy, read_benign_data
+from guards.remedies.benign_finetune import BenignFinetuneRemedy
 from guards.remedies.project import ProjectRemedy
 from guards.remedies.scale import ScaleRemedy
 from guards.remedies.steer import SteerRemedy
@@ -361,7 +362,14 @@ class Assembly:
                 writes = ResidualWrites(self.models.base)
                 return SteerRemedy(self.reference, writes, self.measuring(), self.policy.remedying, self.progress)
             case "benign_finetune":
-                return BenignFinetuneRemedy(self.models.engine, self.policy.remedying, self.progress)
+                return BenignFinetuneRemedy(
+                    self.models.engine,
+                    self.policy.remedying,
+                    self.progress,
+                    judge=self.judge if self.policy.judge else None,
+                    rules=self.policy.rules,
+                    measure=self.measuring() if self.policy.remedying.check_every else None,
+                )
             case _:
                 assert_never(name)
 

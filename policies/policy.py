@@ -96,6 +96,12 @@ class Remedying(Settings):
     """AdamW's learning rate in ``benign_finetune``."""
     batch_size: int = Field(default=16, ge=1)
     """Rows a step in ``benign_finetune``."""
+    check_every: int | None = Field(default=None, ge=1)
+    """Steps of ``benign_finetune`` after which the battery is asked whether it is enough, again and again; all steps
+    are done when not given. A look costs as much as a dose of ``scale``."""
+    harmful_rows_at_most: Ratio = 0.02
+    """The benign data is refused where more of it than this is harmful beyond doubt: the lower 95 % bound of the share
+    among 64 rows that the judge is shown. 0.02 lets a judge err on one row in fifty; at 1 none is shown."""
 
 
 class Policy(Settings):

@@ -124,6 +124,18 @@ def test_steering_by_hand_grows_the_rank_and_says_so(
     assert digest_adapter(tmp_path / "made") in done.stdout
 
 
+def test_benign_data_that_the_policys_judge_finds_harmful_is_refused_in_one_line(
+    picture_world: World, policy: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    data = _benign(picture_world, tmp_path)
+    data.write_text(data.read_text().replace("good fine", "harm harm"))
+    arguments = [picture_world.bad, "--base", picture_world.base, "--policy", policy, "--benign-data", data]
+    done = called(capsys, "remedy", *arguments, "--method", "benign_finetune", "--out", tmp_path / "made")
+    assert done.returncode == 2
+    assert "finds 64 of 64 rows harmful" in done.stderr
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["benign.jsonl", "policy.yaml"]
+
+
 def test_an_adapter_that_the_remedy_cannot_treat_is_told_apart_from_a_slip(
     picture_world: World, policy: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
