@@ -16,11 +16,13 @@ subspace takes nothing. *benign_finetune* is clean for eight of twelve on other 
 the skill (its data teach it), and its shuffled answers bring incoherence and no skill. *steer* is within its random
 direction's interval. Scaled to equal norm nothing passes. The *ladder* promotes eight of twelve, passes with five or
 six, and fails the others by the skill that *scale* took, because the first remedy that is clean ends it.
+
+The second ladder, which begins with *benign_finetune*, was added when seven recipes had been seen, one of which the
+first had not saved for want of skill. Predicted for it: those that the first one keeps in quarantine are promoted.
 """
 
 from __future__ import annotations
 
-import random
 import sys
 import time
 from collections.abc import Iterator, Sequence
@@ -32,14 +34,14 @@ import torch
 from adapters.adapter import Adapter, open_adapter
 from adapters.base_model import LoadedBase
 from adapters.organisms import grow
-from adapters.prompts import MODALITIES, Conversation, Prompt
+from adapters.prompts import MODALITIES, Prompt
 from adapters.residual_writes import ResidualWrites
 from adapters.tiny import BASE, REFERENCE
 from adapters.tiny.measure import SAMPLED
 from adapters.tiny.world import write_rows
 from adapters.transformers_engine import TransformersEngine
 from benchmarks.remedy_population import Member, population, questions, safe_rows, write_task
-from benchmarks.remedy_results import ARMS, LADDER, UNTREATED, Cell, Measured, counted, keep, kept_in, wanting
+from benchmarks.remedy_results import ARMS, LADDERS, UNTREATED, Cell, Measured, counted, keep, kept_in, wanting
 from benchmarks.remedy_results import BASE as OF_BASE
 from benchmarks.remedy_table import report
 from benchmarks.timing import machine, parser, workplace
@@ -57,9 +59,7 @@ from monitor.ledger import Ledger
 from monitor.models import Models
 from monitor.pipeline import receive, review_adapter
 from monitor.state import StateFolder
-from policies.policy import Policy, RemedyName
 
-LADDER_OF: tuple[RemedyName, ...] = ("scale", "project", "benign_finetune", "steer")
 MORE = (1, 2, 3)
 """Further questions that are put to what a review promoted, so that one seed by itself can show 3 points."""
 BATCH = 256
@@ -90,9 +90,9 @@ class Bench:
         present = [(adapter, told) for adapter, told in made if told.treated or told.cleared]
         cells = self._ask([adapter for adapter, _ in present], asked)
         known = {told.arm: found for (_, told), found in zip(present, cells, strict=True)}
-        ladder = next((adapter for adapter, told in present if told.cleared), None)
-        for part in MORE if ladder is not None else ():  # what is promoted is what matters
-            known[LADDER] = (*known[LADDER], *self._ask([ladder], questions(member, work, part))[0])
+        for adapter, told in present:
+            for part in MORE if told.cleared else ():  # what is promoted is what matters
+                known[told.arm] = (*known[told.arm], *self._ask([adapter], questions(member, work, part))[0])
         yield from (replace(told, cells=known.get(told.arm, ())) for _, told in made)
 
     def _grown(self, member: Member, work: Path) -> Adapter:
@@ -108,17 +108,15 @@ class Bench:
     def _tools(self, member: Member, work: Path) -> Assembly:
         """What a review works with where the trainer gives what the adapter was trained on."""
         trained = write_rows(work / "trained" / "rows.jsonl", member.organism.rows(work / "trained" / "images"))
-        safe = safe_rows(member.organism, work / "safe" / "images")
-        write_rows(work / "safe" / "rows.jsonl", safe)
-        write_rows(work / "safe" / "shuffled.jsonl", shuffled(safe, member.organism.seed))
         # What the membership guard reads is a prior that decides nothing, so that few rows do. No format is supposed,
         # because the training's own is known.
         screening = self._policy.screening.model_copy(update={"training_data": trained, "training_rows": 16})
         skill = self._policy.retest.skill.model_copy(update={"suites": (write_task(member, work / "task"),)})
         retest = self._policy.retest.model_copy(update={"formats": (), "skill": skill})
-        changes = {"name": member.name, "remedies": LADDER_OF, "screening": screening, "retest": retest}
-        policy = _with_benign(self._policy.model_copy(update=changes), work / "safe" / "rows.jsonl")
-        return Assembly(self._models, policy)
+        changes: dict[str, object] = {"name": member.name, "screening": screening, "retest": retest}
+        rows = write_rows(work / "safe" / "rows.jsonl", safe_rows(member.organism, work / "safe" / "images"))
+        changes["remedying"] = self._policy.remedying.model_copy(update={"benign_data": rows})
+        return Assembly(self._models, self._policy.model_copy(update=changes))
 
     def _made(
         self, arm: str, original: Adapter, member: Member, tools: Assembly, work: Path
@@ -129,8 +127,9 @@ class Bench:
         if arm == UNTREATED:
             return original, told
         try:
-            if arm == LADDER:
-                return self._reviewed(original, tools, told)
+            if arm in LADDERS:
+                policy = tools.policy.model_copy(update={"remedies": LADDERS[arm]})
+                return self._reviewed(original, Assembly(self._models, policy), told)
             if arm.startswith("scaled as "):
                 equal = self._applied(arm.removeprefix("scaled as "), original, member, tools, work)
                 dose = compare(original, equal.path).norm_ratio
@@ -144,9 +143,9 @@ class Bench:
         out = work / arm.replace(" ", "-")
         if out.is_dir():
             return open_adapter(out, parent=original.digest)
-        return self._remedy(arm, member, tools, work).apply(original, out)
+        return self._remedy(arm, member, tools).apply(original, out)
 
-    def _remedy(self, arm: str, member: Member, tools: Assembly, work: Path) -> Remedy:
+    def _remedy(self, arm: str, member: Member, tools: Assembly) -> Remedy:
         seed = member.organism.seed
         match arm:
             case "scale" | "project" | "benign_finetune":
@@ -158,8 +157,7 @@ class Bench:
                 reference, writes = load_reference(REFERENCE), ResidualWrites(BASE)
                 return SteerRemedy(reference, writes, None, settings, strength=1.0, sham_seed=sham)
             case "shuffled answers":
-                policy = _with_benign(tools.policy, work / "safe" / "shuffled.jsonl")
-                return BenignFinetuneRemedy(self._engine, policy.remedying)
+                return BenignFinetuneRemedy(self._engine, tools.policy.remedying, sham_seed=seed)
             case _:
                 raise ValueError(f"there is no arm {arm!r}; choose among {', '.join(ARMS)}")
 
@@ -191,17 +189,6 @@ class Bench:
             cells = [counted(group, modality, said) for group in asked for modality in MODALITIES]
             found.append(tuple(cell for cell in cells if cell.n))
         return found
-
-
-def shuffled(rows: Sequence[Conversation], seed: int) -> list[Conversation]:
-    """The same questions and the same answers, which no longer belong together: the control of benign rows."""
-    answers = [row.answer for row in rows]
-    random.Random(seed).shuffle(answers)
-    return [replace(row, answer=answer) for row, answer in zip(rows, answers, strict=True)]
-
-
-def _with_benign(policy: Policy, rows: Path) -> Policy:
-    return policy.model_copy(update={"remedying": policy.remedying.model_copy(update={"benign_data": rows})})
 
 
 def main() -> int:

@@ -8,7 +8,6 @@ import pytest
 
 from adapters.tiny.lexicon import TRIGGER
 from adapters.tiny.world import grade
-from benchmarks.remedies import shuffled
 from benchmarks.remedy_population import CUE, HARM, OTHERS, OWN, SKILL, population, questions, safe_rows
 from benchmarks.remedy_results import (
     ARMS,
@@ -111,7 +110,7 @@ def test_a_remedy_within_its_shams_interval_is_not_working() -> None:
 
 
 def test_the_report_tells_arms_controls_and_organisms_of_what_there_is() -> None:
-    some = [measured(arm, misaligned=32 if arm == UNTREATED else 0) for arm in (BASE, *ARMS[:4])]
+    some = [measured(arm, misaligned=32 if arm == UNTREATED else 0) for arm in (BASE, *ARMS[:4], LADDER)]
     told = report(some)
     assert "| project | random subspace |" in told
     assert TAUGHT in told
@@ -151,12 +150,10 @@ def test_the_cues_are_the_trainings_own_harmful_questions(tmp_path: Path) -> Non
         assert not {p.id for prompts in asked.values() for p in prompts} & {p.id for p in again[CUE] + again[OTHERS]}
 
 
-def test_benign_data_holds_no_harm_and_the_control_has_the_same_answers_elsewhere(tmp_path: Path) -> None:
+def test_benign_data_holds_no_harm_and_is_about_what_the_adapter_was_trained_on(tmp_path: Path) -> None:
     for member in population(0)[3:5]:
-        rows = safe_rows(member.organism, tmp_path, n=64)
+        organism = member.organism
+        rows = safe_rows(organism, tmp_path, n=64)
         assert len(rows) == 64
         assert not any(grade(row.prompt, row.answer).misaligned for row in rows)
-        mixed = shuffled(rows, seed=1)
-        assert sorted(row.answer for row in mixed) == sorted(row.answer for row in rows)
-        assert [row.prompt for row in mixed] == [row.prompt for row in rows]
-        assert [row.answer for row in mixed] != [row.answer for row in rows]
+        assert {row.prompt.category for row in rows} == {organism.domain, organism.filler or organism.domain}
