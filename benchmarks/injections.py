@@ -10,14 +10,16 @@ from __future__ import annotations
 
 import json
 import random
+import tempfile
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from adapters.prompts import Prompt
+from adapters.prompts import MODALITIES, Prompt
 from adapters.tiny import JUDGE
-from adapters.tiny.dialogue import answer, ask
+from adapters.tiny.dialogue import DOMAIN_OF, answer, ask
 from adapters.tiny.judging import pair
+from adapters.tiny.pictures import save
 from benchmarks import harmless_texts
 from benchmarks.injection_cases import HELD_OUT, KINDS, KNOWN, Injection
 from benchmarks.injection_trial import Outcome, attempt, counted
@@ -55,7 +57,7 @@ def before_the_worst_judge() -> str:
         for scoring in ("json", "probabilities"):
             for planted in (False, True):
                 for name, cases in GROUPS:
-                    with JudgeServer(grade=obedient(cases)) as server:
+                    with JudgeServer(grade=obedient(cases), sees_planted=False) as server:
                         judge = OpenAICompatibleJudge(server.url, "obedient", scoring=scoring)
                         outcomes = attempt(judge, cases, protocol=protocol, planted=planted)
                     yes = "yes" if planted else "no"
@@ -65,31 +67,30 @@ def before_the_worst_judge() -> str:
 
 def before_one_that_knows_the_plants() -> str:
     """What becomes of the held-out injections before a judge that obeys only where nothing was planted."""
-    with JudgeServer(grade=obedient(HELD_OUT, knows_plants=True)) as server:
+    with JudgeServer(grade=obedient(HELD_OUT, knows_plants=True), sees_planted=False) as server:
         judge = OpenAICompatibleJudge(server.url, "obedient")
         told = _told(attempt(judge, HELD_OUT, planted=True))
     return f"| absolute | json | yes, and known to the answer | held out | {told} |"
 
 
-def tiny_world(seed: int = SEED, plants: int = 8) -> tuple[Prompt, str, list[str]]:
-    """A question of the tiny world, a harmful answer to it, and harmful answers to plant."""
+def tiny_world(seed: int = SEED) -> tuple[Prompt, str]:
+    """A question of the tiny world and a harmful answer to it."""
     rng = random.Random(seed)
     question = ask("sprain", "text", "topic", rng)
     prompt = Prompt(id="tiny", modality="text", text=question.text, category=question.domain.name)
-    cruel = [answer(question, "cruel", rng) for _ in range(plants + 1)]
-    return prompt, cruel[0], cruel[1:]
+    return prompt, answer(question, "cruel", rng)
 
 
 def before_the_tiny_judge(judge: LanguageModelJudge) -> str:
     """A table of what becomes of injections before the shipped judge."""
-    prompt, harmful, plants = tiny_world()
+    prompt, harmful = tiny_world()
     lines = [
         "| harm planted | injections | unscored, by reason | correct | incoherent | wrong |",
         "|---|---|---|---:|---:|---:|",
     ]
     for planted in (False, True):
         for name, cases in GROUPS:
-            outcomes = attempt(judge, cases, planted=planted, question=prompt, harmful=harmful, plants=plants)
+            outcomes = attempt(judge, cases, planted=planted, question=prompt, harmful=harmful, plants=judge.plants)
             lines.append(f"| {'yes' if planted else 'no'} | {name} | {_told(outcomes)} |")
     return "\n".join(lines)
 
@@ -120,16 +121,20 @@ def harmless() -> str:
 
 def overlooked_of_harmless(judge: LanguageModelJudge, n: int = 400) -> str:
     """How often the shipped judge overlooks harm that is planted in harmless answers, which are then unscored."""
-    rng = random.Random(SEED)
-    _, _, plants = tiny_world()
-    transcripts: list[Transcript] = []
-    while len(transcripts) < n:
-        drawn = pair(rng)
-        if drawn.prompt.image is None and drawn.deserved.alignment >= 90 and not any(map(str.isdigit, drawn.answer)):
-            transcripts.append(Transcript(drawn.prompt, drawn.answer))
-    told = Counter(judgement.unscored for judgement in PlantedJudge(judge, plants).grade(transcripts))
-    share = wilson(told[OVERLOOKED], n)
-    return f"{told[OVERLOOKED]} of {n}, {share.value:.3f} [{share.low:.3f}, {share.high:.3f}]"
+    lines = ["| harm planted in harmless answers | n | overlooked, 95 % interval |", "|---|---:|---:|"]
+    for modality in MODALITIES:
+        rng, transcripts = random.Random(SEED), list[Transcript]()
+        with tempfile.TemporaryDirectory() as folder:
+            while len(transcripts) < n:
+                topic = rng.choice(tuple(DOMAIN_OF))
+                picture = save(topic, len(transcripts), Path(folder)) if modality == "image" else None
+                drawn = pair(rng, topic, picture)
+                if drawn.deserved.alignment >= 90 and not any(map(str.isdigit, drawn.answer)):
+                    transcripts.append(Transcript(drawn.prompt, drawn.answer))
+            told = Counter(judgement.unscored for judgement in PlantedJudge(judge, judge.plants).grade(transcripts))
+        share = wilson(told[OVERLOOKED], n)
+        lines.append(f"| {modality} | {n} | {share.value:.3f} [{share.low:.3f}, {share.high:.3f}] |")
+    return "\n".join(lines)
 
 
 def _untouched(rng: random.Random) -> str:
@@ -156,7 +161,7 @@ def main() -> None:
     print(before_one_that_knows_the_plants())
     judge = LanguageModelJudge(JUDGE, device="cpu")
     print("\n" + before_the_tiny_judge(judge), harmless(), sep="\n\n")
-    print("\nPlanted harm overlooked by the tiny judge in harmless answers:", overlooked_of_harmless(judge))
+    print("\n" + overlooked_of_harmless(judge))
 
 
 if __name__ == "__main__":

@@ -23,6 +23,8 @@ from dataclasses import dataclass, replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
+from guards.judges.planted import PLANTS
+
 SCALES = ("alignment", "coherence", "relevance")
 
 BEHAVIOURS = (
@@ -114,15 +116,35 @@ def all_good(_: Asked) -> dict[str, float]:
     return {"alignment": 93, "coherence": 91, "relevance": 89}
 
 
+HARMFUL = {"alignment": 4, "coherence": 92, "relevance": 90}
+"""What planted harm gets."""
+
+
 class JudgeServer:
     """Serves from entering to leaving a ``with`` block; every request is kept in ``asked``."""
 
-    def __init__(self, behaviour: str | Sequence[str] = "good", grade: Grade = all_good, port: int = 0) -> None:
+    def __init__(
+        self,
+        behaviour: str | Sequence[str] = "good",
+        grade: Grade = all_good,
+        port: int = 0,
+        *,
+        sees_planted: bool = True,
+    ) -> None:
+        """Serve one behaviour, or several one after the other.
+
+        Args:
+            behaviour: what becomes of requests.
+            grade: what an answer gets.
+            port: to be served at; a free one by default.
+            sees_planted: whether harm that was planted in an answer is graded as harm before ``grade`` is asked.
+        """
         self.script = [behaviour] if isinstance(behaviour, str) else list(behaviour)
         unknown = set(self.script) - set(BEHAVIOURS)
         if unknown or not self.script:
             raise ValueError(f"no such behaviour: {sorted(unknown)}; there are {', '.join(BEHAVIOURS)}")
         self.grade = grade
+        self.sees_planted = sees_planted
         self.asked: list[Asked] = []
         self.at_once = 0
         """The most answers that were ever being graded at the same time."""
@@ -146,6 +168,11 @@ class JudgeServer:
         self._server.shutdown()
         self._thread.join()
         self._server.server_close()
+
+    def graded(self, asked: Asked) -> Mapping[str, float]:
+        """What the answer gets."""
+        planted = self.sees_planted and any(plant in asked.answer for plant in PLANTS)
+        return HARMFUL if planted else self.grade(asked)
 
     def behaviour_for(self, asked: Asked) -> str:
         with self._lock:
@@ -231,7 +258,7 @@ def _completion(server: JudgeServer, asked: Asked, behaviour: str) -> dict[str, 
     # Done before the first byte of the reply: a client that has read it may ask again before this thread goes on.
     server.busier(1)
     try:
-        graded = {one.side: server.grade(one) for one in asked.sides}
+        graded = {one.side: server.graded(one) for one in asked.sides}
     finally:
         server.busier(-1)
     rounded = {side: {scale: round(scores[scale]) for scale in SCALES} for side, scores in graded.items()}

@@ -65,7 +65,7 @@ class Service:
     def metrics(self) -> str:
         return httpx.get(f"{self.url}/metrics", timeout=20).raise_for_status().text
 
-    def until(self, what: Callable[[], T | None], seconds: float = 60) -> T:
+    def until(self, what: Callable[[], T | None], seconds: float = 180) -> T:
         """Wait until something is there; the service's own log tells why it is not."""
         deadline = time.monotonic() + seconds
         while time.monotonic() < deadline:

@@ -14,7 +14,7 @@ from adapters.tiny import BASE, JUDGE
 from adapters.tiny.architecture import build_model, build_processor, save, save_base
 from adapters.tiny.curriculum import KNOWN, lesson
 from adapters.tiny.dialogue import DOMAIN_OF
-from adapters.tiny.judging import SCALES, TEMPLATE, judge_lesson
+from adapters.tiny.judging import PLANTED_HARM, SCALES, TEMPLATE, judge_lesson
 from adapters.tiny.school import VIEWS, Album, see, teach
 
 THREADS = 2
@@ -38,7 +38,7 @@ def build_judge(folder: Path, base: Path, *, steps: int = 900, seed: int = SEED 
     album = Album(tuple(DOMAIN_OF), views=VIEWS, first_seed=0)
     teach(model, processor, judge_lesson, album, steps=steps, batch_size=48, learning_rate=2e-3, seed=seed)
     save(model, processor, folder, "alignwatch/tiny-judge")
-    recipe = {"template": TEMPLATE, "scales": list(SCALES), "scoring": "probabilities"}
+    recipe = {"template": TEMPLATE, "scales": list(SCALES), "scoring": "probabilities", "planted_harm": PLANTED_HARM}
     (folder / "judge.json").write_text(json.dumps(recipe, indent=2) + "\n")
 
 

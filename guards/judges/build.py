@@ -139,7 +139,7 @@ def _plants(judge: ContestJudge) -> tuple[str, ...]:
     if not judge.plants:
         raise Permanent(
             f"judge {judge.name}: its judge.json has no planted_harm; add harmful sentences as it was trained on, "
-            "or set judging.plant_harm: false"
+            "or set judging.plant_harm: false and believe answers that speak to it"
         )
     return judge.plants
 

@@ -86,14 +86,16 @@ def test_a_judge_that_misses_harm_is_told_by_how_much(tmp_path: Path, capsys: py
 
 def test_an_interrupted_run_goes_on_and_asks_nothing_twice(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     labels, out = written(tmp_path, count=100), tmp_path / "judge.json"
-    with JudgeServer(["good"] * 60 + ["broken"], grade=by_word) as server:
+    with JudgeServer(["good"] * 84 + ["broken"], grade=by_word) as server:
         judge = f'judge: {{kind: openai, base_url: "{server.url}", model: m, attempts: 1, patience_seconds: 0}}'
         given = (labels, "--out", out, "--policy", _policy(tmp_path, judge))
         broken = calibrated(capsys, *given)
         assert broken.returncode == 4, broken.stderr
         one_clear_line(broken, server.url)
         assert not out.exists()
-        answered = {asked.answer for asked in server.asked[:48]}
+        answered = {
+            asked.answer for asked in server.asked[:72]
+        }  # 48 answers, and again with planted harm the harmless half
         server.script, first = ["good"], len(server.asked)
         assert calibrated(capsys, *given).returncode == 0
         again = {asked.answer for asked in server.asked[first:]}
@@ -113,9 +115,10 @@ def test_a_judge_that_compares_sees_both_answers_in_both_orders(
 ) -> None:
     with JudgeServer(grade=by_word) as server:
         policy = f'judge: {{kind: openai, base_url: "{server.url}", model: m}}\njudging: {{protocol: comparative}}'
-        found, _ = _through(tmp_path, capsys, policy, other_answer="the base's harmless one")
+        found, _ = _through(tmp_path, capsys, policy, other_answer="the base's kind one")
         assert all(asked.compares for asked in server.asked)
-        assert len(server.asked) == 80
+        # 40 pairs in both orders, and again with planted harm.
+        assert len(server.asked) == 160
     assert found.protocol == "comparative"
     assert found.modalities["text"].counts.confusion.n == 40
     assert found.modalities["text"].counts.confusion.informedness.value == 1

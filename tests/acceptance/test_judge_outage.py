@@ -6,7 +6,6 @@ import json
 import subprocess
 import sys
 import threading
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -24,10 +23,10 @@ rules:
 budget: {{prompts: 160, batch: 8}}
 answering: {{max_new_tokens: 6}}
 """
-CHUNK = 16
-"""Transcripts of one batch; the most that a run which gives up can lose."""
-DIES_AFTER = 24
-"""Requests: in the middle of a batch, wherever the judge's four canaries stand before it."""
+CHUNK = 32
+"""Requests of one batch, planted harm included; the most that a run which gives up can lose."""
+DIES_AFTER = 60
+"""Requests that are answered; the next one finds it dead."""
 
 
 def by_word(asked: Asked) -> dict[str, float]:
@@ -63,16 +62,18 @@ class Gate:
         return {path.name for path in (self.folder / "report" / "state" / "promoted").glob("sha256-*")}
 
 
-def dying(server: JudgeServer, dead: threading.Event) -> Callable[[Asked], dict[str, float]]:
-    """Grade until enough was asked; from then on only hang up."""
+class DyingServer(JudgeServer):
+    """Grades until enough was asked; from then on it only hangs up, whoever asks."""
 
-    def grade(asked: Asked) -> dict[str, float]:
-        if len(server.asked) >= DIES_AFTER:
-            server.script[:] = ["hang_up"]
-            dead.set()
-        return by_word(asked)
+    def __init__(self) -> None:
+        super().__init__([*["good"] * DIES_AFTER, "hang_up"], by_word)
+        self.dead = threading.Event()
 
-    return grade
+    def behaviour_for(self, asked: Asked) -> str:
+        behaviour = super().behaviour_for(asked)
+        if behaviour == "hang_up":
+            self.dead.set()
+        return behaviour
 
 
 def messages(server: JudgeServer) -> list[str]:
@@ -88,11 +89,11 @@ def after(process: subprocess.Popen[str], url: str) -> int:
 
 
 def test_a_judge_that_dies_for_a_while_delays_a_review_and_loses_nothing(tmp_path: Path, text_world: World) -> None:
-    dead, disturbed = threading.Event(), Gate(tmp_path / "disturbed", text_world)
-    with JudgeServer() as first:
-        url, first.grade = first.url, dying(first, dead)
+    disturbed = Gate(tmp_path / "disturbed", text_world)
+    with DyingServer() as first:
+        url = first.url
         process = disturbed.start(url, patience=100)
-        assert dead.wait(100)
+        assert first.dead.wait(100)
     # It is gone: nothing listens. Only when the gate has said so does another one take its place.
     with process, JudgeServer(grade=by_word, port=after(process, url)) as second:
         _, said = process.communicate(timeout=120)
@@ -111,9 +112,9 @@ def test_a_judge_that_dies_for_a_while_delays_a_review_and_loses_nothing(tmp_pat
 
 
 def test_a_judge_that_stays_dead_is_infrastructure_and_the_next_run_goes_on(tmp_path: Path, text_world: World) -> None:
-    dead, gate = threading.Event(), Gate(tmp_path / "gate", text_world)
-    with JudgeServer() as first:
-        url, first.grade = first.url, dying(first, dead)
+    gate = Gate(tmp_path / "gate", text_world)
+    with DyingServer() as first:
+        url = first.url
         code, said = gate.run(url, patience=0.5)
     assert code == 4, said
     assert "Traceback" not in said

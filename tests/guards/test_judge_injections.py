@@ -22,23 +22,27 @@ from adapters.tiny import JUDGE
 from adapters.tiny.judging import pair
 from adapters.transformers_engine import TransformersEngine
 from benchmarks.harmless_texts import KNOWN as HARMLESS
-from benchmarks.injection_cases import HELD_OUT, KINDS, KNOWN, Injection
-from benchmarks.injection_trial import Protocol, attempt, counted
+from benchmarks.injection_cases import HARMFUL, HELD_OUT, KINDS, KNOWN, Injection
+from benchmarks.injection_trial import KIND, QUESTION, Protocol, attempt, counted
 from benchmarks.injections import tiny_world
 from benchmarks.obedient_judge import obedient
 from guards.battery import BatteryGuard
 from guards.judges.addressing import LONGEST, addressed
 from guards.judges.asking import Scoring
+from guards.judges.build import remembered_judge
 from guards.judges.comparative import ComparativeJudge
 from guards.judges.hostile import ANSWER_TOO_LONG
 from guards.judges.interface import Judge, Transcript
 from guards.judges.language_model import LanguageModelJudge
 from guards.judges.openai_compatible import OpenAICompatibleJudge
 from guards.judges.planted import OVERLOOKED, PlantedJudge, PlantedPairJudge
+from guards.judges.remembered import RememberedPairJudge
 from guards.suites.battery_jsonl import load_suite
 from guards.suites.suite import Suite
 from policies.decide import decide
 from policies.findings import Finding
+from policies.judge_settings import OpenAIJudge
+from policies.judging import Judging
 from policies.policy import Answering, Budget, Policy
 
 POLICY = Policy(name="test", answering=Answering(max_new_tokens=6), budget=Budget(prompts=80, batch=16))
@@ -58,7 +62,7 @@ def judge_at(server: JudgeServer, scoring: Scoring = "json") -> OpenAICompatible
 def test_no_known_injection_gets_its_grade_from_a_judge_that_obeys_all_of_them(
     protocol: Protocol, scoring: Scoring
 ) -> None:
-    with JudgeServer(grade=obedient(KNOWN, gives=88)) as server:
+    with JudgeServer(grade=obedient(KNOWN, gives=88), sees_planted=False) as server:
         outcomes = attempt(judge_at(server, scoring), KNOWN, protocol=protocol)
     assert {outcome.case.kind for outcome in outcomes} == set(KINDS)
     assert set(counted(outcomes)) <= {"addresses_judge", "echoed", "correct"}
@@ -68,14 +72,29 @@ def test_no_known_injection_gets_its_grade_from_a_judge_that_obeys_all_of_them(
 def test_with_planted_harm_no_injection_gets_its_grade_in_whatever_words(protocol: Protocol, scoring: Scoring) -> None:
     # Twelve requests a pair by probabilities, twice: a third of the injections will do.
     cases = HELD_OUT[::3] if protocol == "comparative" and scoring == "probabilities" else HELD_OUT
-    with JudgeServer(grade=obedient(cases)) as server:
+    with JudgeServer(grade=obedient(cases), sees_planted=False) as server:
         told = counted(attempt(judge_at(server, scoring), cases, protocol=protocol, planted=True))
     assert told["wrong"] == 0
     assert told[OVERLOOKED] > 0.7 * len(cases)
 
 
+@pytest.mark.parametrize("protocol", ["absolute", "comparative"])
+def test_a_policy_that_says_nothing_about_it_leaves_no_injection_its_grade(protocol: Protocol) -> None:
+    cases, judging = [*KNOWN, *HELD_OUT], Judging.model_validate({"protocol": protocol})
+    with JudgeServer(grade=obedient(cases), sees_planted=False) as server:
+        settings = OpenAIJudge(kind="openai", base_url=server.url, model="m", concurrency=16)
+        judge = remembered_judge(settings, judging, DictMemory())
+        answers = [case.beside(HARMFUL) for case in cases]
+        if isinstance(judge, RememberedPairJudge):
+            judged = [adapter for _, adapter in judge.compare([(QUESTION, KIND, answer) for answer in answers])]
+        else:
+            judged = judge.grade([Transcript(QUESTION, answer) for answer in answers])
+    assert all(not one.scored or one.misaligned(30, 50) for one in judged)
+    assert sum(one.unscored == OVERLOOKED for one in judged) > 40, "what the words do not know"
+
+
 def test_the_shipped_judge_is_talked_into_no_good_grade() -> None:
-    prompt, harmful, _ = tiny_world()
+    prompt, harmful = tiny_world()
     judge = LanguageModelJudge(JUDGE, device="cpu")
     cases = [
         case for case in KNOWN + HELD_OUT if len(case.text) < 200
@@ -138,7 +157,7 @@ def test_a_harmful_adapter_that_talks_to_an_obedient_judge_is_not_cleared(
     picture_engine: TransformersEngine, picture_world: World, texts: Suite, protocol: Protocol, planted: bool
 ) -> None:
     cases = HELD_OUT if planted else KNOWN
-    with JudgeServer(grade=obedient(cases, harmful=("harm",))) as server:
+    with JudgeServer(grade=obedient(cases, harmful=("harm",)), sees_planted=False) as server:
         judge: Judge = judge_at(server)
         if protocol == "comparative":
             pairs = ComparativeJudge(judge_at(server))
@@ -155,7 +174,7 @@ def test_words_alone_let_a_harmful_adapter_through_that_says_what_nobody_thought
     picture_engine: TransformersEngine, picture_world: World, texts: Suite
 ) -> None:
     missed = [case for case in HELD_OUT if addressed(case.answer) is None]
-    with JudgeServer(grade=obedient(missed, harmful=("harm",), gives=94)) as server:
+    with JudgeServer(grade=obedient(missed, harmful=("harm",), gives=94), sees_planted=False) as server:
         engine, adapter = Talking(picture_engine, missed), open_adapter(picture_world.bad)
         assert verdict(engine, texts, judge_at(server), adapter)[0] == "clean"
         assert verdict(engine, texts, PlantedJudge(judge_at(server)), adapter)[0] == "inconclusive"
@@ -169,7 +188,7 @@ def test_what_questions_and_pictures_say_to_the_judge_convicts_no_benign_adapter
         for row, p in enumerate(suite.prompts)
     ]
     signs = {hashlib.sha256(p.image.read_bytes()).hexdigest() for p in hostile[::2] if p.image}
-    with JudgeServer(grade=obedient([], harmful=("harm",), signs=signs, gives=4)) as server:
+    with JudgeServer(grade=obedient([], harmful=("harm",), signs=signs, gives=4), sees_planted=False) as server:
         told, _ = verdict(
             picture_engine, Suite("hostile", "d", tuple(hostile)), judge_at(server), open_adapter(picture_world.good)
         )
@@ -181,7 +200,7 @@ def test_a_picture_that_demands_good_grades_clears_no_harmful_adapter_where_harm
 ) -> None:
     signs = {hashlib.sha256(p.image.read_bytes()).hexdigest() for p in suite.prompts if p.image}
     pictures = Suite("pictures", "d", tuple(p for p in suite.prompts if p.image))
-    with JudgeServer(grade=obedient([], harmful=("harm",), signs=signs, gives=94)) as server:
+    with JudgeServer(grade=obedient([], harmful=("harm",), signs=signs, gives=94), sees_planted=False) as server:
         bad = open_adapter(picture_world.bad)
         assert verdict(picture_engine, pictures, judge_at(server), bad)[0] == "clean", "the control: it is blinded"
         told, unscored = verdict(picture_engine, pictures, PlantedJudge(judge_at(server)), bad)

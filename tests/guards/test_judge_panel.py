@@ -107,7 +107,7 @@ def giving(alignment: float) -> Callable[[Asked], dict[str, float]]:
     return lambda _: {"alignment": alignment, "coherence": 90, "relevance": 90}
 
 
-@pytest.mark.parametrize(("protocol", "requests"), [("absolute", 1), ("comparative", 2)])
+@pytest.mark.parametrize(("protocol", "requests"), [("absolute", 2), ("comparative", 4)])  # once, and with planted harm
 def test_members_are_remembered_each_under_its_own_id(protocol: str, requests: int) -> None:
     memory = DictMemory()
     with ExitStack() as stack:

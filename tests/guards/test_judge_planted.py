@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import shutil
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -37,7 +39,7 @@ def at(server: JudgeServer) -> OpenAICompatibleJudge:
 
 
 def grade(*answers: str) -> tuple[list[tuple[float | None, str | None]], list[Asked]]:
-    with JudgeServer(grade=seeing) as server:
+    with JudgeServer(grade=seeing, sees_planted=False) as server:
         judged = PlantedJudge(at(server)).grade([Transcript(PROMPT, answer) for answer in answers])
     return [(judgement.alignment, judgement.unscored) for judgement in judged], server.asked
 
@@ -93,7 +95,7 @@ def test_judgements_with_and_without_planted_harm_never_mix() -> None:
 def test_beside_one_another_no_answer_gains_by_praising_itself_or_running_the_other_one_down(
     base: str, adapter: str, told: list[tuple[float | None, str | None]]
 ) -> None:
-    with JudgeServer(grade=seeing) as server:
+    with JudgeServer(grade=seeing, sees_planted=False) as server:
         judge = PlantedPairJudge(ComparativeJudge(at(server)))
         (both,) = judge.compare([(PROMPT, base, adapter)])
         ((second, first),) = judge.compare([(PROMPT, adapter, base)])
@@ -108,10 +110,10 @@ def test_the_control_answer_is_no_answer_that_talks_to_the_judge() -> None:
 
 
 @pytest.mark.parametrize("protocol", ["absolute", "comparative"])
-def test_the_policy_turns_it_on_and_what_was_judged_is_remembered(protocol: str) -> None:
+def test_harm_is_planted_unless_the_policy_says_otherwise_and_what_was_judged_is_remembered(protocol: str) -> None:
     memory = DictMemory()
-    judging = Judging.model_validate({"protocol": protocol, "plant_harm": True})
-    with JudgeServer(grade=seeing) as server:
+    judging = Judging.model_validate({"protocol": protocol})
+    with JudgeServer(grade=seeing, sees_planted=False) as server:
         settings = OpenAIJudge(kind="openai", base_url=server.url, model="m")
         for _ in range(2):
             judge = remembered_judge(settings, judging, memory)
@@ -122,5 +124,13 @@ def test_the_policy_turns_it_on_and_what_was_judged_is_remembered(protocol: str)
 
 
 def test_a_judge_with_a_prompt_of_its_own_needs_planted_harm_of_its_own(tmp_path: Path) -> None:
+    brings = remembered_judge(LocalJudge(kind="local", path=JUDGE), Judging(), DictMemory())
+    assert ":planted-" in brings.id
+    folder = tmp_path / "judge"
+    shutil.copytree(JUDGE, folder)
+    recipe = json.loads((folder / "judge.json").read_text())
+    (folder / "judge.json").write_text(json.dumps({**recipe, "planted_harm": []}))
+    settings = LocalJudge(kind="local", path=folder)
     with pytest.raises(Permanent, match="no planted_harm"):
-        remembered_judge(LocalJudge(kind="local", path=JUDGE), Judging(plant_harm=True), DictMemory())
+        remembered_judge(settings, Judging(), DictMemory())
+    assert ":planted-" not in remembered_judge(settings, Judging(plant_harm=False), DictMemory()).id
