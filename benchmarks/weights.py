@@ -57,7 +57,7 @@ BYTES, CLONE, SCREEN, FORMED, QR = (
 )
 
 
-def write_large(folder: Path, rank: int, blocks: int = BLOCKS) -> Adapter:
+def write_large(folder: Path, rank: int, blocks: int = BLOCKS, dtype: torch.dtype = torch.float32) -> Adapter:
     """A random LoRA of Gemma3-4B's decoder in ``folder``, unless it is there already."""
     if not (folder / WEIGHTS_NAME).is_file():
         folder.mkdir(parents=True, exist_ok=True)
@@ -68,8 +68,9 @@ def write_large(folder: Path, rank: int, blocks: int = BLOCKS) -> Adapter:
         for block in range(blocks):
             for name, (outputs, inputs) in SHAPES.items():
                 key = f"base_model.model.{MODULE.format(block=block, name=name)}"
-                tensors[f"{key}.lora_A.weight"] = torch.randn(rank, inputs, generator=drawn) / inputs**0.5
-                tensors[f"{key}.lora_B.weight"] = torch.randn(outputs, rank, generator=drawn) * 0.01
+                inner, outer = torch.randn(rank, inputs, generator=drawn), torch.randn(outputs, rank, generator=drawn)
+                tensors[f"{key}.lora_A.weight"] = (inner / inputs**0.5).to(dtype)
+                tensors[f"{key}.lora_B.weight"] = (outer * 0.01).to(dtype)
         save_file(tensors, folder / WEIGHTS_NAME)
     return open_adapter(folder)
 

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
+import filecmp
 import math
 from dataclasses import dataclass
 from pathlib import Path
 
-from adapters.adapter import Adapter
-from adapters.anatomy import dissect
+from adapters.adapter import WEIGHTS_NAME, Adapter
 from guards.dose_response import VERSION
-from guards.weight_files import WeightsUnreadable, deltas
+from guards.weight_files import WeightsUnreadable, deltas, scales_of
 from policies.findings import Finding
 
 
@@ -34,17 +34,23 @@ def compare(before: Adapter, after: Path) -> DeltaChange:
         WeightsUnreadable: one holds more than plain LoRA pairs.
     """
     made = Adapter(after, "", before.name)
+    if filecmp.cmp(before.path / WEIGHTS_NAME, after / WEIGHTS_NAME, shallow=False):
+        old_scales, new_scales = scales_of(before), scales_of(made)
+        ratios = {new_scales[module] / scale for module, scale in old_scales.items() if scale}
+        if len(ratios) == 1:  # then no weight need be multiplied to know the norms' ratio
+            ratio = ratios.pop()
+            return DeltaChange(ratio, abs(ratio - 1), 0, len(old_scales))
     old = {delta.module: delta.product for delta in deltas(before)}
-    new = {delta.module: delta.product for delta in deltas(made)}
+    new = {delta.module: delta.product for delta in deltas(made, beside=old)}
     length = math.fsum(product.energy for product in old.values())
-    differences = [new[name].minus(old[name]) if name in old else new[name] for name in new]
-    differences += [product for name, product in old.items() if name not in new]
+    apart = [product.energy_apart(old[name]) if name in old else product.energy for name, product in new.items()]
+    apart += [product.energy for name, product in old.items() if name not in new]
     if not length:
         raise WeightsUnreadable("the adapter adds nothing to its base")
-    ranks = [max(pair.rank for pair in dissect(folder).modules.values()) for folder in (before.path, after)]
+    ranks = [max(product.rank for product in products.values()) for products in (old, new)]
     return DeltaChange(
         math.sqrt(math.fsum(product.energy for product in new.values()) / length),
-        math.sqrt(math.fsum(product.energy for product in differences) / length),
+        math.sqrt(math.fsum(apart) / length),
         ranks[1] - ranks[0],
         len(old.keys() | new.keys()),
     )

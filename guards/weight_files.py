@@ -40,8 +40,12 @@ class Delta:
     """scale·B·A; its factors are mapped from the file and read when they are used."""
 
 
-def deltas(adapter: Adapter) -> Iterator[Delta]:
+def deltas(adapter: Adapter, beside: Mapping[str, LowRank] | None = None) -> Iterator[Delta]:
     """Yield every pair in the file's order, one in memory at a time.
+
+    Args:
+        adapter: whose files are read.
+        beside: another adapter's by module, of which factors that are the same are not worked out again.
 
     Raises:
         WeightsUnreadable: its files are unsound, hold more than plain pairs of linear layers, or NaN or infinity.
@@ -59,11 +63,27 @@ def deltas(adapter: Adapter) -> Iterator[Delta]:
             for module, sides in keys.items():
                 try:
                     pair = (weights.get_tensor(sides["A"]), weights.get_tensor(sides["B"]))
-                    yield Delta(module, part_of(module), LowRank(*pair, scales[module]))
+                    yield Delta(
+                        module, part_of(module), LowRank(*pair, scales[module], like=(beside or {}).get(module))
+                    )
                 except ValueError as error:
                     raise WeightsUnreadable(f"{shown(module, 160)}: {error}; train the adapter again") from error
     except (OSError, SafetensorError, NotAnAdapter) as error:
         raise WeightsUnreadable(f"the weights cannot be read: {shown(str(error), 200)}") from error
+
+
+def scales_of(adapter: Adapter) -> dict[str, float]:
+    """What each module's B·A is multiplied by, and nothing of the weights is read.
+
+    Raises:
+        WeightsUnreadable: as for :func:`deltas`.
+    """
+    try:
+        anatomy = dissect(adapter.path)
+    except (OSError, SafetensorError, NotAnAdapter) as error:
+        raise WeightsUnreadable(f"the files cannot be read: {shown(str(error), 200)}") from error
+    _require_plain(anatomy)
+    return _scales(anatomy)
 
 
 def _require_plain(anatomy: Anatomy) -> None:

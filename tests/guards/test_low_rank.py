@@ -135,3 +135,19 @@ def test_a_product_too_large_to_form_is_measured() -> None:
     assert product.spectrum().values.tolist() == pytest.approx([side])
     basis = torch.full((side, 1), side**-0.5)
     assert product.energy_within(basis, torch.ones(side)) == pytest.approx((side**2, side**2))
+
+
+@pytest.mark.parametrize("kept", ["both factors", "A", "B", "neither"])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_a_product_like_another_has_its_own_energy_and_lies_as_far_apart_as_formed(
+    kept: str, dtype: torch.dtype
+) -> None:
+    draw = torch.Generator().manual_seed(3)
+    a, b, c, d = (torch.randn(*shape, generator=draw).to(dtype) for shape in ((4, 40), (24, 4), (4, 40), (24, 4)))
+    one = LowRank(a, b, 2.0)
+    a, b = (a if kept in ("both factors", "A") else c), (b if kept in ("both factors", "B") else d)
+    other = LowRank(a.clone(), b.clone(), 0.5, like=one)
+    assert other.energy == pytest.approx(LowRank(a, b, 0.5).energy, rel=1e-6)
+    formed = 0.5 * b.double() @ a.double() - 2.0 * one._b.double() @ one._a.double()
+    assert other.energy_apart(one) == pytest.approx(float(formed.pow(2).sum()), rel=1e-4)
+    assert one.energy_apart(one) == 0
