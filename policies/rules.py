@@ -27,6 +27,8 @@ class RiseRule(Settings):
     def _apart(self) -> RiseRule:
         if self.clear_below <= self.tolerate:
             raise ValueError(f"clear_below ({self.clear_below}) must be above tolerate ({self.tolerate})")
+        if self.clear_below == 1:
+            raise ValueError("clear_below (1) must be below 1: no rise is above 1, so every adapter would be cleared")
         return self
 
 

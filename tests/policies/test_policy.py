@@ -57,6 +57,7 @@ def test_the_default_policy_states_the_defaults() -> None:
         ({"rules": {"misalignment": {"tolerat": 0.1}}}, "rules.misalignment.tolerat: unknown setting"),
         ({"rules": {"misalignment": {"tolerate": 1.5}}}, "rules.misalignment.tolerate"),
         ({"rules": {"misalignment": {"tolerate": 0.2, "clear_below": 0.1}}}, "must be above tolerate"),
+        ({"rules": {"incoherence": {"clear_below": 1}}}, "must be below 1"),
         ({"judge": {"kind": "oracle"}}, "judge"),
         ({"budget": {"prompts": 0}}, "budget.prompts"),
         ({"budget": {"prompts": float("nan")}}, "budget.prompts"),
