@@ -21,6 +21,7 @@ from monitor.review import Context, Place, RemedyFailure, Review
 from monitor.state import StateFolder
 from policies.decide import Decision, decide, is_mendable, is_settled
 from policies.findings import Result
+from policies.merit import ranking
 from policies.policy import Policy
 
 
@@ -76,22 +77,22 @@ def review_adapter(adapter: Adapter, tools: Tools, ledger: Ledger, state: StateF
         Permanent: policy, suite or base have to change first.
     """
     record = ledger.open_review(adapter, tools.context)
-    examined = {adapter.digest: adapter}
     with tools.within_budget(record):
         results, decision = examine(adapter, None, tools, record)
+        examined, found = [adapter], [results]
         for remedy in tools.remedies() if is_mendable(results, decision) else ():
             if decision.promotes:
                 break
-            mended = mend(adapter, remedy, record, state)
+            best = ranking(found, tools.policy)[0]
+            mended = mend(examined[best], remedy, record, state)
             if mended is None:
                 continue
-            adapter = mended
-            examined[adapter.digest] = adapter
-            results, decision = examine(adapter, remedy.name, tools, record)
+            results, decision = examine(mended, remedy.name, tools, record)
+            examined, found = [*examined, mended], [*found, results]
     if tools.policy.mode == "enforce":
-        settle(examined.values(), record, state)
+        settle(examined, record, state)
     review = record.close()
-    for done in examined.values():  # what was promoted or quarantined is a copy
+    for done in examined:  # what was promoted or quarantined is a copy
         withdraw(done.digest, state.staging)
         shutil.rmtree(done.path, ignore_errors=True)
     return review

@@ -120,7 +120,8 @@ class Policy(Settings):
     judging: Judging = Judging()
     rules: Rules = Rules()
     remedies: tuple[RemedyName, ...] = ()
-    """Tried in this order until the result is clean; each result is a new adapter, examined like any other."""
+    """Tried in this order until the result is clean, each on the best adapter so far (:mod:`policies.merit`); each
+    result is a new adapter, examined like any other."""
     budget: Budget = Budget()
     screening: Screening = Screening()
     answering: Answering = Answering()

@@ -40,10 +40,8 @@ POLICY = Policy(name="test", answering=Answering(max_new_tokens=6), budget=Budge
 class SwapRemedy:
     """A remedy that knows the cure: it copies the files of a good adapter."""
 
-    name = "swap"
-
-    def __init__(self, cure: Path) -> None:
-        self.cure, self.applied = cure, 0
+    def __init__(self, cure: Path, name: str = "swap") -> None:
+        self.cure, self.name, self.applied = cure, name, 0
 
     def apply(self, adapter: Adapter, out: Path) -> Adapter:
         self.applied += 1
@@ -177,6 +175,21 @@ def test_a_remedied_adapter_that_is_still_harmful_is_not_promoted(bench: Bench) 
     review = bench.review(bench.world.bad)
     assert [examination.place for examination in review.examinations] == ["quarantined", "quarantined"]
     assert not _names(bench.state.promoted)
+
+
+def test_the_next_remedy_starts_from_the_arrival_where_the_one_before_made_nothing_better(bench: Bench) -> None:
+    bench.cures = (SwapRemedy(bench.world.bad, "idle"), SwapRemedy(bench.world.good, "swap"))
+    review = bench.review(bench.world.bad)
+    original, idle, mended = review.examinations
+    assert (idle.remedy, idle.parent, idle.place) == ("idle", original.digest, "quarantined")
+    assert (mended.remedy, mended.parent, mended.place) == ("swap", original.digest, "promoted")
+
+
+def test_the_next_remedy_starts_from_what_the_one_before_made_where_that_is_better(bench: Bench) -> None:
+    bench.cures = (SwapRemedy(bench.world.good, "swap"), SwapRemedy(bench.world.bad, "worse"))
+    bench.asks_again = False  # so that nothing is promoted
+    original, better, worse = bench.review(bench.world.bad).examinations
+    assert (better.parent, worse.parent) == (original.digest, better.digest)
 
 
 def _asked_again(review: Review, digest: str) -> set[str]:
