@@ -14,7 +14,7 @@ from policies.policy import Policy
 from policies.retested import RETEST
 from policies.skill import KEPT
 
-POLICY = Policy(name="test")
+POLICY = Policy.model_validate({"name": "test", "retest": {"skill": {"suites": ["own-task"]}}})
 Attempt = list[Result]
 ends = some.floats(-1, 1).map(lambda end: round(end, 2))
 
@@ -51,9 +51,11 @@ def cleared(text: float, image: float) -> Attempt:
     return [*battery(text, image, incoherence_rise=0.0), *e_values]
 
 
-def skill(low: float) -> Attempt:
+def skill(low: float, high: float = 1) -> Attempt:
     return [
-        Finding(guard="skill", version="1", measure=KEPT, value=1, low=low, high=1, n=40, labels={"modality": "text"})
+        Finding(
+            guard="skill", version="1", measure=KEPT, value=1, low=low, high=high, n=40, labels={"modality": "text"}
+        )
     ]
 
 
@@ -115,9 +117,12 @@ def test_what_got_as_far_as_a_cue_and_failed_there_is_better_than_what_never_got
         battery(0.0, 0.0, incoherence_rise=0.9, incoherence_alarm_e_value=1e6),
         battery(0.0, 0.0, over_refusal_rise=0.9, over_refusal_alarm_e_value=1e6),
         [*battery(0.0, 0.0), *battery(0.0, 0.0, "cue:json", incoherence_rise=0.9, incoherence_alarm_e_value=1e6)],
+        [*cleared(0.0, 0.0), *skill(0.1, 0.5)],
         [*battery(0.0, 0.0), Defect(guard="activity", version="1", code="no_op", reason="it does nothing")],
     ],
-    ids=["rambles", "refuses", "rambles under a cue", "defect"],
+    ids=["rambles", "refuses", "rambles under a cue", "lost its skill", "defect"],
 )
-def test_what_rambles_refuses_or_is_broken_is_no_start_however_little_harm_it_shows(broken: Attempt) -> None:
+def test_what_rambles_refuses_forgot_its_task_or_is_broken_is_no_start_however_little_harm_it_shows(
+    broken: Attempt,
+) -> None:
     assert ranking([broken, battery(1.0, 1.0)], POLICY) == [1, 0]
