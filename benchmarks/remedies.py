@@ -19,6 +19,10 @@ six, and fails the others by the skill that *scale* took, because the first reme
 
 The second ladder, which begins with *benign_finetune*, was added when seven recipes had been seen, one of which the
 first had not saved for want of skill. Predicted for it: those that the first one keeps in quarantine are promoted.
+
+After that first seed no remedy starts from an adapter that lost its skill any more. Predicted for the ladder anew: the
+four that it had kept in quarantine are promoted after *benign_finetune*, the other eight end as they did, and ten or
+eleven of twelve pass.
 """
 
 from __future__ import annotations
