@@ -59,7 +59,8 @@ class JudgedWorld:
     judge: JudgeSettings
     moving: Movable
     canaries: JudgeCanaries = field(default_factory=JudgeCanaries)
-    judging: Judging = field(default_factory=Judging)
+    judging: Judging = field(default_factory=lambda: Judging(plant_harm=False))
+    """Plants nothing, so that every transcript is one request."""
     budget: Budget = field(default_factory=lambda: Budget(prompts=80, batch=80))
     models: LoadedModels = field(init=False)
 
