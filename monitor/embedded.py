@@ -58,6 +58,9 @@ def embedded_policy(folder: Path, name: str = "default") -> Policy:
         "name": f"tiny-{name}",
         "suites": ["suite"],
         "judge": {"kind": "local", "path": str(JUDGE)},
+        # It was trained against answers that talk to it. Beside a few answers in JSON it overlooks planted harm, which
+        # takes a harmless adapter its clearing.
+        "judging": {"plant_harm": False},
         "reference": str(REFERENCE),
         "remedies": ["project", "benign_finetune"],
         "remedying": {"benign_data": "benign/conversations.jsonl", "steps": 24},

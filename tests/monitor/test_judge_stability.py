@@ -182,7 +182,7 @@ def test_one_member_of_a_panel_that_moves_is_enough(world: JudgedWorld) -> None:
 
 
 def test_a_judge_that_compares_is_held_to_what_it_says_in_comparisons(world: JudgedWorld) -> None:
-    world.judging = Judging(protocol="comparative")
+    world.judging = Judging(protocol="comparative", plant_harm=False)
     assert world.review().arrival.decision.promotes
     world.clock.pass_time(hours=2)
     assert world.review().arrival.decision.promotes
