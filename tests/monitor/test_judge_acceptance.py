@@ -176,6 +176,7 @@ def test_without_a_state_folder_there_is_one_line_that_says_so(
 def test_a_calibration_of_an_accepted_judge_bears_its_new_id_where_the_state_folder_is_named(
     world: JudgedWorld, judge: Commands, tmp_path: Path
 ) -> None:
+    world.judging = Judging()  # as the command's judge, which plants harm
     name = let_it_move(world)
     assert judge("accept", name, "--reason", "looked at it")[0] == 0
     labels = write_labels(tmp_path / "labels.jsonl")
