@@ -9,12 +9,11 @@ from dataclasses import dataclass, replace
 from datetime import timedelta
 from functools import cached_property, partial
 from pathlib import Path
-from typing import Literal, assert_never
+from typing import Literal
 
 from adapters.adapter import Adapter
 from adapters.engine import Generator, Sampling
 from adapters.prompts import Conversation, Prompt
-from adapters.residual_writes import ResidualWrites
 from guards.activity import ActivityGuard
 from guards.benign_data import read_benign_data
 from guards.dose_response import Measuring
@@ -29,10 +28,6 @@ from guards.membership import MembershipGuard, read_training_data
 from guards.reference import Reference, load_reference
 from guards.reference_facts import BOTH
 from guards.relearning import RelearningGuard, read_rows
-from guards.remedies.benign_finetune import BenignFinetuneRemedy
-from guards.remedies.project import ProjectRemedy
-from guards.remedies.scale import ScaleRemedy
-from guards.remedies.steer import SteerRemedy
 from guards.retest import refuse_hopeless
 from guards.skill import SkillGuard, read_questions
 from guards.structure import StructureGuard
@@ -48,6 +43,7 @@ from monitor.dosing import SEED_APART, battery_alone, measuring
 from monitor.generation import build_generator, read_key
 from monitor.ledger import ReviewRecord
 from monitor.models import Models
+from monitor.remedy_assembly import build_remedy
 from monitor.review import Context
 from monitor.waiting import Sound
 from policies.budget import prompts_for, suspicion_of
@@ -349,29 +345,15 @@ class Assembly:
         Raises:
             Permanent: it lacks something that it needs.
         """
-        match name:
-            case "scale":
-                return ScaleRemedy(self.measuring(), self.policy.remedying, self.progress)
-            case "project":
-                if self.reference is None:
-                    raise Permanent("the project remedy needs 'reference' in the policy")
-                return ProjectRemedy(self.reference, ResidualWrites(self.models.base))
-            case "steer":
-                if self.reference is None:
-                    raise Permanent("the steer remedy needs 'reference' in the policy")
-                writes = ResidualWrites(self.models.base)
-                return SteerRemedy(self.reference, writes, self.measuring(), self.policy.remedying, self.progress)
-            case "benign_finetune":
-                return BenignFinetuneRemedy(
-                    self.models.engine,
-                    self.policy.remedying,
-                    self.progress,
-                    judge=self.judge if self.policy.judge else None,
-                    rules=self.policy.rules,
-                    measure=self.measuring() if self.policy.remedying.check_every else None,
-                )
-            case _:
-                assert_never(name)
+        return build_remedy(
+            name,
+            self.policy,
+            self.models,
+            self.reference,
+            (lambda: self.judge) if self.policy.judge else None,
+            self.measuring,
+            self.progress,
+        )
 
 
 def _by_name(suites: Sequence[Suite]) -> dict[str, str]:

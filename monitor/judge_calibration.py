@@ -107,9 +107,9 @@ def _chosen(request: CalibrateJudgeRequest) -> tuple[JudgeSettings, Judging, Rul
     given = given_judge(request.judge_dir, request.judge_url, request.judge_model, request.scoring)
     if request.policy is None:
         if given is None:
-            from monitor.embedded import embedded_judge
+            from monitor.embedded import embedded_judge, embedded_judging
 
-            given = embedded_judge()
+            return embedded_judge(), embedded_judging(), Rules()
         return given, Judging(), Rules()
     policy = policy_named(request.policy)
     judge = given or policy.judge

@@ -52,6 +52,16 @@ class SwapRemedy:
         return open_adapter(out, f"{adapter.name}+swap", adapter.digest)
 
 
+class CopyRemedy:
+    """A remedy that finds nothing to change: the same bytes, and so the same adapter."""
+
+    name = "copy"
+
+    def apply(self, adapter: Adapter, out: Path) -> Adapter:
+        shutil.copytree(adapter.path, out)
+        return open_adapter(out, f"{adapter.name}+copy", adapter.digest)
+
+
 class FailingRemedy:
     name = "failing"
 
@@ -183,6 +193,15 @@ def test_the_next_remedy_starts_from_the_arrival_where_the_one_before_made_nothi
     original, idle, mended = review.examinations
     assert (idle.remedy, idle.parent, idle.place) == ("idle", original.digest, "quarantined")
     assert (mended.remedy, mended.parent, mended.place) == ("swap", original.digest, "promoted")
+
+
+def test_a_remedy_that_changes_no_byte_leaves_one_adapter_which_is_put_into_its_place_once(bench: Bench) -> None:
+    bench.cures = (CopyRemedy(), SwapRemedy(bench.world.good))
+    review = bench.review(bench.world.bad)
+    original = review.examinations[0]
+    placed = [one.subject for one in bench.ledger.audit_trail() if one.kind == "placed"]
+    assert placed.count(original.digest) == 1
+    assert review.examinations[-1].place == "promoted"
 
 
 def test_the_next_remedy_starts_from_what_the_one_before_made_where_that_is_better(bench: Bench) -> None:
