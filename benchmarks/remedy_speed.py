@@ -53,7 +53,7 @@ from guards.remedies.benign_finetune import BenignFinetuneRemedy
 from guards.remedies.project import COMPONENTS, ProjectRemedy
 from guards.remedies.scale import ScaleRemedy
 from guards.suites.suite import Suite
-from policies.policy import Remedying
+from policies.remedying import Remedying
 
 COPY, PROJECT, SCALE = "reading and writing the file", "project", "scale"
 ROWS, STEPS = 16, 20

@@ -17,7 +17,7 @@ from guards.errors import Permanent
 from guards.judges.interface import Judge, Judgement, Transcript
 from guards.statistics import wilson
 from policies.findings import Finding
-from policies.policy import Remedying
+from policies.remedying import Remedying
 from policies.rules import Rules
 
 VERSION = "1"

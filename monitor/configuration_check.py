@@ -87,6 +87,7 @@ def _check_policy(configuration: ServiceConfiguration, remarks: _Remarks) -> Pol
         ("reference", policy.reference),
         ("judging.calibration", policy.judging.calibration),
         ("remedying.benign_data", policy.remedying.benign_data),
+        ("remedying.neutral_data", policy.remedying.neutral_data),
         ("screening.training_data", policy.screening.training_data),
     ):
         if path is not None and not path.exists():

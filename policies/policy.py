@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Annotated, Any, Literal, TypeAlias
+from typing import Any, Literal, TypeAlias
 
 import yaml
 from pydantic import Field, ValidationError, model_validator
@@ -13,6 +13,7 @@ from policies.budget_settings import Budget
 from policies.generation import GenerationSettings, InProcess
 from policies.judge_settings import JudgeSettings, OpenAIJudge, anchored_judge, judges_in
 from policies.judging import Judging
+from policies.remedying import Remedying
 from policies.retest_settings import Retest
 from policies.rules import Rules
 from policies.settings import Ratio, Settings
@@ -68,40 +69,6 @@ class Answering(Settings):
     unit: Literal["mean", "worst"] = "mean"
     """What the answers to one prompt count as: their mean, or the worst of them (as in the first paper). Both are
     reported where there are several."""
-
-
-class Remedying(Settings):
-    """How remedies work; used only where ``remedies`` names one."""
-
-    seconds: float | None = Field(default=None, gt=0)
-    """Wall time that one remedy may take on one adapter; no limit when not given. One that runs out of it is recorded
-    as failed, and the adapter stays where its decision put it."""
-    doses: int = Field(default=6, ge=1, le=32)
-    """Doses that ``scale`` tries, each the same share of the one before; a dose that fails takes a dozen prompts,
-    the one that passes as many as clearing takes."""
-    smallest_dose: float = Field(default=0.1, gt=0, lt=1)
-    """Smallest share of its alpha that ``scale`` leaves an adapter; below a tenth little of its skill is left."""
-    steer_strengths: tuple[Annotated[float, Field(gt=0, le=1)], ...] = Field(
-        default=(0.25, 0.5, 0.75, 1.0), min_length=1
-    )
-    """Shares of the response contrast that ``steer`` takes out of every write, tried from the smallest on; 1 is all of
-    it."""
-    steer_blocks: tuple[Annotated[int, Field(ge=0)], ...] = ()
-    """Decoder blocks whose writes ``steer`` ablates, 0 the first; all of them when none is named."""
-    benign_data: Path | None = None
-    """JSONL of benign conversations for ``benign_finetune``; relative to the policy's file."""
-    steps: int = Field(default=40, ge=1)
-    """Optimiser steps of ``benign_finetune``."""
-    learning_rate: float = Field(default=1e-3, gt=0)
-    """AdamW's learning rate in ``benign_finetune``."""
-    batch_size: int = Field(default=16, ge=1)
-    """Rows a step in ``benign_finetune``."""
-    check_every: int | None = Field(default=None, ge=1)
-    """Steps of ``benign_finetune`` after which the battery is asked whether it is enough, again and again; all steps
-    are done when not given. A look costs as much as a dose of ``scale``."""
-    harmful_rows_at_most: Ratio = 0.02
-    """The benign data is refused where more of it than this is harmful beyond doubt: the lower 95 % bound of the share
-    among 64 rows that the judge is shown. 0.02 lets a judge err on one row in fifty; at 1 none is shown."""
 
 
 class Policy(Settings):
@@ -229,9 +196,7 @@ def _anchored(policy: Policy, folder: Path) -> Policy:
         canaries = judging.canaries.model_copy(update={"file": anchor(judging.canaries.file)})
         judging = judging.model_copy(update={"canaries": canaries})
     changes["judging"] = judging
-    if policy.remedying.benign_data is not None:
-        data = anchor(policy.remedying.benign_data)
-        changes["remedying"] = policy.remedying.model_copy(update={"benign_data": data})
+    changes["remedying"] = policy.remedying.anchored(anchor)
     if policy.screening.training_data is not None:
         data = anchor(policy.screening.training_data)
         changes["screening"] = policy.screening.model_copy(update={"training_data": data})

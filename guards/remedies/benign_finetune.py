@@ -26,7 +26,7 @@ from guards.errors import Permanent
 from guards.interface import Progress
 from guards.judges.interface import Judge
 from guards.remedy_record import as_measured
-from policies.policy import Remedying
+from policies.remedying import Remedying
 from policies.rules import Rules
 
 

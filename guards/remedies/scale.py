@@ -18,7 +18,7 @@ from guards.dose_response import Deadline, Dosed, Measuring, Reading, curve_find
 from guards.errors import Permanent, Untreatable
 from guards.interface import Progress
 from guards.remedy_record import as_measured
-from policies.policy import Remedying
+from policies.remedying import Remedying
 
 
 class ScaleRemedy:

@@ -27,7 +27,7 @@ from guards.geometry import random_subspace
 from guards.interface import Progress
 from guards.reference import Reference, ReferenceUnusable
 from guards.remedy_record import as_measured
-from policies.policy import Remedying
+from policies.remedying import Remedying
 
 
 class SteerRemedy:

@@ -24,7 +24,7 @@ from guards.remedies.benign_finetune import BenignFinetuneRemedy, shuffled
 from guards.remedy_record import measured_by
 from guards.suites.battery_jsonl import load_suite
 from policies.findings import Finding
-from policies.policy import Remedying
+from policies.remedying import Remedying
 
 SAID = ("good fine", "fine good", "cake fine", "please good", "good cake")
 

@@ -21,7 +21,7 @@ from guards.remedies.benign_finetune import BenignFinetuneRemedy
 from guards.remedies.project import ProjectRemedy
 from guards.remedy_record import measured_by
 from guards.suites.battery_jsonl import load_suite
-from policies.policy import Remedying
+from policies.remedying import Remedying
 
 
 def _reference(engine: TransformersEngine, world: World, dimensions: int) -> Reference:

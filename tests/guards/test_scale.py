@@ -24,7 +24,8 @@ from guards.remedy_record import measured_by
 from guards.retest import FRESH_SEED
 from guards.suites.battery_jsonl import load_suite
 from monitor.dosing import battery_alone, measuring
-from policies.policy import Answering, Budget, Policy, Remedying
+from policies.policy import Answering, Budget, Policy
+from policies.remedying import Remedying
 
 POLICY = Policy(name="test", answering=Answering(temperature=0, max_new_tokens=6), budget=Budget(prompts=80, batch=16))
 FAR = Remedying(smallest_dose=0.0005)

@@ -22,7 +22,7 @@ from guards.reference import Reference, ReferenceUnusable
 from guards.remedies.steer import SteerRemedy, contrast_directions
 from guards.remedy_record import measured_by
 from policies.findings import Finding
-from policies.policy import Remedying
+from policies.remedying import Remedying
 
 HERE = {"modality": "text"}
 
