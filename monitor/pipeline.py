@@ -15,6 +15,7 @@ from adapters.intake import PRIVATE, PUBLIC, stage, withdraw
 from adapters.intake import place as publish
 from guards.errors import Permanent
 from guards.interface import Guard, Remedy
+from guards.memory import within_memory
 from monitor.ledger import Ledger, ReviewRecord
 from monitor.lineage import trace_parent
 from monitor.review import Context, Place, RemedyFailure, Review
@@ -130,7 +131,8 @@ def mend(adapter: Adapter, remedy: Remedy, record: ReviewRecord, state: StateFol
         return known
     record.begin_remedy(remedy.name, adapter.digest)
     try:
-        mended = remedy.apply(adapter, state.remedied / f"{adapter.digest}+{remedy.name}")
+        with within_memory(remedy.name):
+            mended = remedy.apply(adapter, state.remedied / f"{adapter.digest}+{remedy.name}")
     except Permanent as error:
         record.fail_remedy(remedy.name, adapter.digest, str(error))
         return None

@@ -12,6 +12,7 @@ from typing import get_args
 from adapters.adapter import Adapter, open_adapter
 from guards.dose_response import Reading
 from guards.errors import Permanent
+from guards.memory import within_memory
 from guards.remedy_record import measured_by
 from guards.structure import StructureGuard
 from monitor.assembly import Assembly
@@ -115,7 +116,8 @@ def _applied(tools: Assembly, method: RemedyName, adapter: Adapter, out: Path, w
     """Ask, mend, ask again; the new folder appears last."""
     remedy, measure = tools.remedy(method), tools.measuring(seed_apart=0)
     before = measure(adapter) if measure else None
-    made = remedy.apply(adapter, work / "made")
+    with within_memory(method):
+        made = remedy.apply(adapter, work / "made")
     after = measure(made) if measure else None
     measured = tuple(measured_by(made.path, method))
     made.path.replace(out)

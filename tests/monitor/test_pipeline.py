@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
+import torch
 from conftest import World
 from fakes import WordJudge
 from safetensors.torch import load_file, save_file
@@ -67,6 +68,16 @@ class FailingRemedy:
 
     def apply(self, adapter: Adapter, out: Path) -> Adapter:
         raise Permanent("it cannot treat this kind")
+
+
+class GreedyRemedy:
+    name = "greedy"
+
+    def __init__(self, error: BaseException) -> None:
+        self.error = error
+
+    def apply(self, adapter: Adapter, out: Path) -> Adapter:
+        raise self.error
 
 
 class DyingJudge(WordJudge):
@@ -178,6 +189,31 @@ def test_a_remedy_makes_a_new_digest_that_is_examined_and_promoted_while_the_ori
     assert mended.remedy == "swap"
     assert _names(bench.state.promoted) == {mended.digest}
     assert [failure.remedy for failure in review.remedy_failures] == ["failing"]
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        MemoryError(),
+        torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20.00 GiB"),
+        RuntimeError("[enforce fail at alloc_cpu.cpp:115] DefaultCPUAllocator: can't allocate memory: you tried"),
+    ],
+)
+def test_a_remedy_that_runs_out_of_memory_is_on_record_and_the_next_one_is_tried(
+    bench: Bench, error: BaseException
+) -> None:
+    bench.cures = (GreedyRemedy(error), SwapRemedy(bench.world.good))
+    review = bench.review(bench.world.bad)
+    assert [failure.remedy for failure in review.remedy_failures] == ["greedy"]
+    assert review.remedy_failures[0].reason.startswith("greedy: out of memory")
+    assert [one.place for one in review.examinations] == ["quarantined", "promoted"]
+
+
+def test_another_fault_of_a_remedy_is_not_taken_for_a_lack_of_memory(bench: Bench) -> None:
+    bench.cures = (GreedyRemedy(RuntimeError("shapes do not fit")), SwapRemedy(bench.world.good))
+    with pytest.raises(RuntimeError, match="shapes do not fit"):
+        bench.review(bench.world.bad)
+    assert not _names(bench.state.promoted)
 
 
 def test_a_remedied_adapter_that_is_still_harmful_is_not_promoted(bench: Bench) -> None:
