@@ -88,6 +88,31 @@ def test_projecting_leaves_no_write_in_the_harmful_subspace_and_keeps_everything
     assert (mended.path / CONFIG_NAME).read_bytes() == (bad.path / CONFIG_NAME).read_bytes()
 
 
+def test_of_all_deltas_without_a_harmful_write_it_is_the_nearest_on_any_activations_the_tasks_own_included(
+    picture_engine: TransformersEngine, picture_world: World, tmp_path: Path
+) -> None:
+    """Pythagoras: what is taken out is orthogonal to every delta that is left to choose from, whatever the inputs."""
+    reference, bad = _reference(picture_engine, picture_world, 4), open_adapter(picture_world.bad)
+    mended = _project(reference, picture_world).apply(bad, tmp_path / "mended")
+    old, new = load_file(bad.path / WEIGHTS_NAME), load_file(mended.path / WEIGHTS_NAME)
+    random = torch.Generator().manual_seed(0)
+    for key in harmful_share(bad, reference):
+        inner = old[key.replace("lora_B", "lora_A")].double()
+        before, after = old[key].double() @ inner, new[key].double() @ inner
+        site = reference.block(int(key.split("layers.")[1].split(".")[0]))
+        basis = ResidualWrite(key, 0, gain=None).output_basis(site.subspace / site.standardiser.scale).double()
+        few = torch.randn(inner.shape[1], 3, generator=random, dtype=torch.float64)  # a task that needs three inputs
+        for inputs in (torch.eye(inner.shape[1], dtype=torch.float64), few):
+            nearest = torch.linalg.vector_norm((after - before) @ inputs)
+            for size in (0.01, 1.0):
+                other = after + size * torch.randn(after.shape, generator=random, dtype=torch.float64)
+                other -= basis @ (basis.T @ other)
+                distance = torch.linalg.vector_norm((other - before) @ inputs)
+                away = torch.linalg.vector_norm((other - after) @ inputs)
+                assert distance > nearest
+                assert float(distance**2) == pytest.approx(float(nearest**2 + away**2), rel=1e-4)
+
+
 def test_a_remedied_adapter_is_a_new_digest_with_its_parent_recorded_and_the_original_is_untouched(
     picture_engine: TransformersEngine, picture_world: World, tmp_path: Path
 ) -> None:
