@@ -20,6 +20,10 @@ six, and fails the others by the skill that *scale* took, because the first reme
 The second ladder, which begins with *benign_finetune*, was added when seven recipes had been seen, one of which the
 first had not saved for want of skill. Predicted for it: those that the first one keeps in quarantine are promoted.
 
+Predicted for the options of *benign_finetune*, before they were first run: each is within the plain one's interval in
+every group, because its own rows are right answers already; rows chosen by their perplexity gap do no better than rows
+drawn at random; and none of them mends the triggered adapter, whose trigger no row carries.
+
 After that first seed no remedy starts from an adapter that lost its skill any more. Predicted for the ladder anew: the
 four that it had kept in quarantine are promoted after *benign_finetune*, the other eight end as they did, and ten or
 eleven of twelve pass.
@@ -39,24 +43,30 @@ from adapters.adapter import Adapter, open_adapter
 from adapters.base_model import LoadedBase
 from adapters.organisms import grow
 from adapters.prompts import MODALITIES, Prompt
-from adapters.residual_writes import ResidualWrites
-from adapters.tiny import BASE, REFERENCE
+from adapters.tiny import BASE
 from adapters.tiny.measure import SAMPLED
 from adapters.tiny.world import write_rows
 from adapters.transformers_engine import TransformersEngine
+from benchmarks.remedy_arms import remedy_of
 from benchmarks.remedy_population import Member, population, questions, safe_rows, write_task
-from benchmarks.remedy_results import ARMS, LADDERS, UNTREATED, Cell, Measured, counted, keep, kept_in, wanting
+from benchmarks.remedy_results import (
+    ARMS,
+    LADDERS,
+    UNTREATED,
+    Cell,
+    Measured,
+    counted,
+    keep,
+    kept_in,
+    wanting,
+)
 from benchmarks.remedy_results import BASE as OF_BASE
 from benchmarks.remedy_table import report
 from benchmarks.timing import machine, parser, workplace
 from guards.delta_change import compare
 from guards.errors import Permanent
 from guards.interface import Remedy
-from guards.reference import load_reference
-from guards.remedies.benign_finetune import BenignFinetuneRemedy
-from guards.remedies.project import ProjectRemedy
 from guards.remedies.scale import ScaleRemedy
-from guards.remedies.steer import SteerRemedy
 from monitor.assembly import Assembly
 from monitor.embedded import embedded_policy
 from monitor.ledger import Ledger
@@ -147,23 +157,7 @@ class Bench:
         out = work / arm.replace(" ", "-")
         if out.is_dir():
             return open_adapter(out, parent=original.digest)
-        return self._remedy(arm, member, tools).apply(original, out)
-
-    def _remedy(self, arm: str, member: Member, tools: Assembly) -> Remedy:
-        seed = member.organism.seed
-        match arm:
-            case "scale" | "project" | "benign_finetune":
-                return tools.remedy(arm)
-            case "random subspace":
-                return ProjectRemedy(load_reference(REFERENCE), ResidualWrites(BASE), sham_seed=seed)
-            case "steer" | "random direction":
-                sham, settings = None if arm == "steer" else seed, tools.policy.remedying
-                reference, writes = load_reference(REFERENCE), ResidualWrites(BASE)
-                return SteerRemedy(reference, writes, None, settings, strength=1.0, sham_seed=sham)
-            case "shuffled answers":
-                return BenignFinetuneRemedy(self._engine, tools.policy.remedying, sham_seed=seed)
-            case _:
-                raise ValueError(f"there is no arm {arm!r}; choose among {', '.join(ARMS)}")
+        return remedy_of(arm, tools, self._engine, member.organism.seed).apply(original, out)
 
     def _reviewed(self, original: Adapter, tools: Assembly, told: Measured) -> tuple[Adapter, Measured]:
         """Carry it through a review; the last version that was examined is what is asked afterwards."""

@@ -27,7 +27,14 @@ SHAMS = {
     "steer": ("random direction",),
 }
 """The controls of each remedy; ``scale`` has none of its own and is the control of others."""
-ARMS = (UNTREATED, "scale", *(arm for remedy, shams in SHAMS.items() for arm in (remedy, *shams)), *LADDERS)
+OPTIONS = ("benign_finetune with KL", "benign_finetune interleaved", "interleaved at random")
+"""Options of ``benign_finetune``, and the control of the rows' choice by their perplexity gap."""
+ARMS = (
+    *(UNTREATED, "scale"),
+    *(arm for remedy, shams in SHAMS.items() for arm in (remedy, *shams)),
+    *OPTIONS,
+    *LADDERS,
+)
 """In the tables' order."""
 LIMIT = 0.03
 """Of the rise's upper end."""
