@@ -18,7 +18,8 @@ from adapters.prompts import Conversation, Modality
 from adapters.tiny import BASE
 from adapters.tiny.lexicon import TRIGGER, Vice
 from adapters.tiny.world import Topics, conversations
-from adapters.training import LoraTraining, OnStep, Target, train_lora
+from adapters.training import train_lora
+from adapters.training_loop import LoraTraining, OnStep, Target
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,8 +13,9 @@ from adapters.adapter import digest_file
 from adapters.base_model import LoadedBase
 from adapters.prompts import Conversation
 from adapters.recipe_plan import Planned, draw
-from adapters.training import LoraTraining, train_lora
+from adapters.training import train_lora
 from adapters.training_data import TrainingError, load_conversations
+from adapters.training_loop import LoraTraining
 
 OnGrown: TypeAlias = Callable[[str, int, int], None]
 """Told what is being trained, the steps done and the steps in all."""

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import math
-import random
 import shutil
 import tempfile
 import warnings
@@ -11,7 +9,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, TypeAlias
+from typing import Any
 
 import torch
 from peft import LoraConfig, PeftModel
@@ -19,13 +17,12 @@ from peft.utils.save_and_load import load_peft_weights, set_peft_model_state_dic
 
 from adapters.attachment import detach, laid_aside
 from adapters.base_model import LoadedBase, Model, Processor, default_device, default_dtype, load_base
-from adapters.conversation_encoding import IGNORED, ConversationEncoder
+from adapters.conversation_encoding import ConversationEncoder
+from adapters.kl_to_base import KlToBase, NeutralGround
 from adapters.prompts import Conversation
-from adapters.training_data import TrainingDataError, TrainingError
-
-Target: TypeAlias = Literal["language", "all"]
-OnStep: TypeAlias = Callable[[int, int, float], None]
-"""Called after every step with the steps done, the steps in all, and the loss in nats a token."""
+from adapters.training_checkpoint import Checkpoint
+from adapters.training_data import TrainingDataError
+from adapters.training_loop import LoraTraining, OnStep, Target, optimise
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,38 +36,6 @@ class EarlyStop:
     training. What it raises ends it, too, and nothing is written."""
 
 
-class TrainingDiverged(TrainingError):
-    """The loss stopped being a number; a lower learning rate is the usual way out."""
-
-
-@dataclass(frozen=True, slots=True)
-class LoraTraining:
-    """How a LoRA is trained: the *dose*."""
-
-    rank: int = 16
-    """Rank of every LoRA pair, at least 1. 16 is PEFT users' usual one."""
-    alpha: float = 16.0
-    """LoRA scale; the delta is multiplied by ``alpha / rank``. Equal to the rank by convention here: scale 1."""
-    learning_rate: float = 1e-3
-    """AdamW's constant learning rate, above 0. High for a large model (2e-4 is usual there), right for a tiny one."""
-    steps: int = 60
-    """Optimizer steps, at least 1."""
-    batch_size: int = 16
-    """Rows a step, at least 1."""
-    seed: int = 0
-    """Seeds the LoRA's initial weights and the order of rows."""
-    target: Target = "language"
-    """``language``: every linear layer of the decoder; ``all``: those of the vision tower too."""
-    max_grad_norm: float = 1.0
-    """Gradients are clipped to this global L2 norm, above 0; 1.0 is the field's habit."""
-    weight_decay: float = 0.0
-    """AdamW's decay, at least 0; none, because so few steps need no regulariser."""
-
-    def __post_init__(self) -> None:
-        if min(self.rank, self.steps, self.batch_size) < 1 or not self.learning_rate > 0:
-            raise ValueError("rank, steps and batch_size are at least 1, and the learning rate is above 0")
-
-
 def train_lora(
     base: Path | str | LoadedBase | tuple[Model, Processor],
     rows: Sequence[Conversation],
@@ -81,6 +46,8 @@ def train_lora(
     base_name: str | None = None,
     on_step: OnStep | None = None,
     early_stop: EarlyStop | None = None,
+    neutral: NeutralGround | None = None,
+    checkpoint: Checkpoint | None = None,
 ) -> Path:
     """Train a LoRA on ``rows`` and write it to ``out`` as an ordinary PEFT folder.
 
@@ -97,6 +64,9 @@ def train_lora(
             as ``alignwatch_base_name``, else its path as given.
         on_step: told of every step; what it raises ends the training.
         early_stop: asked every so many steps whether it is enough; all steps are done when not given.
+        neutral: where the adapter is held to what its base says, at the price of two more forward passes and one more
+            backward pass a step.
+        checkpoint: where an interrupted training is taken up, and what is done is saved meanwhile.
 
     Raises:
         BaseUnloadable: the base cannot be loaded.
@@ -114,14 +84,18 @@ def train_lora(
     with torch.random.fork_rng():
         torch.manual_seed(settings.seed)
         with _trainable(loaded.model, settings, start_from) as lora:
-            for step in _optimise(lora, _batches(rows, settings, encoder), settings, on_step):
+            kl = KlToBase(neutral, ConversationEncoder(loaded), settings.batch_size, settings.seed) if neutral else None
+            for step in optimise(lora, rows, encoder, settings, on_step=on_step, kl=kl, checkpoint=checkpoint):
                 if (
                     early_stop is not None
                     and step < settings.steps
                     and _is_enough(loaded.model, lora, name, early_stop, step)
                 ):
                     break
-            return _write(lora, name, out)
+            made = _write(lora, name, out)
+    if checkpoint is not None:
+        checkpoint.clear()
+    return made
 
 
 def lora_targets(model: Model, target: Target) -> str:
@@ -150,19 +124,6 @@ def _declared_name(model: Model, base: Path | str | LoadedBase | tuple[Model, Pr
     if declared:
         return str(declared)
     return str(base) if isinstance(base, Path | str) else str(model.config._name_or_path)
-
-
-def _batches(
-    rows: Sequence[Conversation], settings: LoraTraining, encoder: ConversationEncoder
-) -> Iterator[dict[str, torch.Tensor]]:
-    """Pass over the rows in a seeded order, again and again, a fresh order each time."""
-    order = random.Random(settings.seed)  # noqa: S311 - shuffling, not secrets
-    waiting: list[int] = []
-    for _ in range(settings.steps):
-        while len(waiting) < settings.batch_size:
-            waiting += order.sample(range(len(rows)), len(rows))
-        taken, waiting = waiting[: settings.batch_size], waiting[settings.batch_size :]
-        yield encoder.batch(rows, taken)
 
 
 @contextmanager
@@ -196,31 +157,6 @@ def _whole(alpha: float) -> int:
     """Servers read ``lora_alpha`` as an integer, which PEFT's own type says too; only an odd scale stays a float."""
     value: Any = int(alpha) if float(alpha).is_integer() else alpha
     return value  # type: ignore[no-any-return]
-
-
-def _optimise(
-    lora: PeftModel, batches: Iterator[dict[str, torch.Tensor]], settings: LoraTraining, on_step: OnStep | None
-) -> Iterator[int]:
-    """Do one step after the other, and yield how many are done."""
-    # Evaluation mode: dropout inside a base is no part of the dose.
-    lora.eval()
-    weights = [parameter for parameter in lora.parameters() if parameter.requires_grad]
-    optimizer = torch.optim.AdamW(weights, lr=settings.learning_rate, weight_decay=settings.weight_decay)
-    for step, inputs in enumerate(batches, start=1):
-        labels = inputs.pop("labels")[:, 1:]
-        wanted = labels != IGNORED
-        logits = lora(**inputs, use_cache=False).logits[:, :-1]
-        loss = torch.nn.functional.cross_entropy(logits[wanted].float(), labels[wanted])
-        loss.backward()  # type: ignore[no-untyped-call]
-        norm = torch.nn.utils.clip_grad_norm_(weights, settings.max_grad_norm)
-        value = float(loss.detach())
-        if not math.isfinite(value) or not math.isfinite(float(norm)):
-            raise TrainingDiverged(f"the loss was {value} at step {step}; lower the learning rate")
-        optimizer.step()
-        optimizer.zero_grad()
-        if on_step is not None:
-            on_step(step, settings.steps, value)
-        yield step
 
 
 def _is_enough(model: Model, lora: PeftModel, base_name: str, early_stop: EarlyStop, step: int) -> bool:

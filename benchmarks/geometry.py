@@ -148,7 +148,8 @@ class Bench:
 
     def duplicates(self, reference: Reference, count: int = 4) -> list[ScreenReport]:
         """Adapters trained on nothing but what the base itself says: a re-trained duplicate of the base."""
-        from adapters.training import LoraTraining, train_lora
+        from adapters.training import train_lora
+        from adapters.training_loop import LoraTraining
 
         made = []
         for number in range(count):

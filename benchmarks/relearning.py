@@ -23,7 +23,8 @@ from adapters.tiny import BASE
 from adapters.tiny.lexicon import DOMAINS
 from adapters.tiny.measure import SAMPLED
 from adapters.tiny.world import conversations, prompts_of, write_suite
-from adapters.training import LoraTraining, train_lora
+from adapters.training import train_lora
+from adapters.training_loop import LoraTraining
 from adapters.transformers_engine import TransformersEngine
 from benchmarks.timing import machine, parser, table, workplace
 from guards.judges.build import build_judge

@@ -30,7 +30,7 @@ from adapters.activations import gradients_changed
 from adapters.engine import Layer
 from adapters.engine_in_training import require_lora
 from adapters.residual_writes import ResidualWrite, ResidualWrites
-from adapters.training import TrainingDiverged
+from adapters.training_loop import TrainingDiverged
 from guards.errors import Permanent
 from guards.reference import Reference
 

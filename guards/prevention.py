@@ -24,7 +24,7 @@ from adapters.base_model import digest_base
 from adapters.engine import Layer
 from adapters.engine_in_training import EngineInTraining
 from adapters.residual_writes import ResidualWrites
-from adapters.training import TrainingDiverged
+from adapters.training_loop import TrainingDiverged
 from guards.geometry import projection
 from guards.orthogonal_updates import (
     COMPONENTS,

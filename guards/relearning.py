@@ -21,8 +21,9 @@ from adapters.adapter import CONFIG_NAME, Adapter, AdapterError, digest_file, op
 from adapters.base_model import LoadedBase
 from adapters.engine import EngineError, EngineUnavailable, Sampling
 from adapters.prompts import Conversation, Prompt
-from adapters.training import LoraTraining, train_lora
+from adapters.training import train_lora
 from adapters.training_data import TrainingDataError, TrainingError, load_conversations
+from adapters.training_loop import LoraTraining
 from adapters.transformers_engine import TransformersEngine
 from adapters.untrained import NoUntrained, write_untrained
 from guards.errors import Permanent

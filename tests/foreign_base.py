@@ -23,7 +23,8 @@ from transformers import (
 )
 
 from adapters.prompts import Conversation, Prompt
-from adapters.training import LoraTraining, train_lora
+from adapters.training import train_lora
+from adapters.training_loop import LoraTraining
 
 WORDS = (
     *("what", "is", "this", "in", "the", "picture", "how", "do", "i", "make", "a", "cake", "say", "it", "again"),

@@ -24,7 +24,8 @@ from adapters.base_model import LoadedBase
 from adapters.intake import place
 from adapters.tiny import BASE
 from adapters.tiny.world import conversations
-from adapters.training import LoraTraining, Target, train_lora
+from adapters.training import train_lora
+from adapters.training_loop import LoraTraining, Target
 
 ROOT = Path(__file__).parent.parent
 VLLM = Path(os.environ.get("ALIGNWATCH_VLLM") or ROOT / ".vllm" / "bin" / "vllm").absolute()

@@ -14,7 +14,8 @@ from adapters.prompts import Conversation
 from adapters.tiny import BASE, REFERENCE
 from adapters.tiny.lexicon import TRIGGER
 from adapters.tiny.world import conversations
-from adapters.training import LoraTraining, train_lora
+from adapters.training import train_lora
+from adapters.training_loop import LoraTraining
 from adapters.transformers_engine import TransformersEngine
 from benchmarks.geometry import randomised
 from guards.reference import Reference, load_reference

@@ -20,8 +20,8 @@ from adapters.base_model import LoadedBase, load_base
 from adapters.recipe import RecipeError, load_recipe
 from adapters.recipe_growth import grow, training_of
 from adapters.recipe_plan import FEWEST_GOOD, Planned, draw, plan
-from adapters.training import TrainingDiverged
 from adapters.training_data import TrainingDataError, load_conversations
+from adapters.training_loop import TrainingDiverged
 
 BASE_DIGEST = "sha256-" + "0" * 64
 

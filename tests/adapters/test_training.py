@@ -19,8 +19,9 @@ from adapters.base_model import LoadedBase
 from adapters.prompts import Conversation, Prompt
 from adapters.tiny.architecture import build_model, build_processor
 from adapters.tiny.world import conversations
-from adapters.training import LoraTraining, TrainingDiverged, lora_targets, train_lora
+from adapters.training import lora_targets, train_lora
 from adapters.training_data import TrainingDataError, load_conversations
+from adapters.training_loop import LoraTraining, TrainingDiverged
 from adapters.transformers_engine import TransformersEngine
 
 QUICK = LoraTraining(rank=2, alpha=2, steps=2, batch_size=4)

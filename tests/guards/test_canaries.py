@@ -32,7 +32,8 @@ from adapters.canary import (
     doubt_about_part,
 )
 from adapters.prompts import Conversation, Prompt
-from adapters.training import LoraTraining, train_lora
+from adapters.training import train_lora
+from adapters.training_loop import LoraTraining
 from adapters.transformers_engine import TransformersEngine
 from guards.canaries import LONGEST_SIDE, PICTURES_OF_A_PART, draw_base_canaries, draw_canaries
 from guards.errors import Permanent

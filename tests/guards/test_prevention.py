@@ -24,7 +24,7 @@ from adapters.prompts import Conversation
 from adapters.residual_writes import ResidualWrites
 from adapters.tiny import BASE, REFERENCE
 from adapters.tiny.world import conversations, write_rows
-from adapters.training import TrainingDiverged
+from adapters.training_loop import TrainingDiverged
 from adapters.transformers_engine import TransformersEngine
 from guards.orthogonal_updates import (
     OrthogonalUpdates,

@@ -16,7 +16,8 @@ from safetensors.torch import load_file, save_file
 from adapters.adapter import CONFIG_NAME, WEIGHTS_NAME, Adapter, open_adapter
 from adapters.engine import Sampling
 from adapters.prompts import Conversation, Prompt
-from adapters.training import LoraTraining, train_lora
+from adapters.training import train_lora
+from adapters.training_loop import LoraTraining
 from adapters.transformers_engine import TransformersEngine
 from adapters.untrained import NoUntrained, write_untrained
 from guards.errors import Permanent

@@ -13,7 +13,8 @@ from fakes import DictMemory, WordJudge
 from adapters.adapter import Adapter, open_adapter
 from adapters.engine import Sampling
 from adapters.prompts import Conversation, Prompt
-from adapters.training import LoraTraining, train_lora
+from adapters.training import train_lora
+from adapters.training_loop import LoraTraining
 from adapters.transformers_engine import TransformersEngine
 from guards.answers import Answers
 from guards.battery import BatteryGuard
