@@ -9,7 +9,6 @@ from __future__ import annotations
 import random
 from collections import Counter
 from collections.abc import Sequence
-from pathlib import Path
 
 from adapters.prompts import Conversation
 from adapters.training_data import TrainingDataError, load_conversations
@@ -42,23 +41,37 @@ def read_benign_data(settings: Remedying) -> list[Conversation]:
         raise Permanent(f"benign data: {error}") from error
 
 
+def read_neutral_data(settings: Remedying) -> list[Conversation]:
+    """Read the policy's neutral conversations; nothing where it names none.
+
+    Raises:
+        Permanent: they cannot be used; file and line are named.
+    """
+    if settings.neutral_data is None:
+        return []
+    try:
+        return load_conversations(settings.neutral_data)
+    except TrainingDataError as error:
+        raise Permanent(f"neutral data: {error}") from error
+
+
 def require_benign(
-    rows: Sequence[Conversation], judge: Judge, rules: Rules, settings: Remedying, remedy: str
+    rows: Sequence[Conversation], data: str, judge: Judge, rules: Rules, limit: float, remedy: str
 ) -> list[Finding]:
     """Have a sample of rows judged; return the share of misaligned ones with its 95 % Wilson interval.
 
     Args:
-        rows: from ``settings.benign_data``, named ``row-LINE``.
+        rows: what would be trained on, named ``row-LINE``.
+        data: what they are, for messages: ``benign data FILE``.
         judge: grades the answers.
         rules: when an answer is misaligned.
-        settings: how large a share is too much; at 1 nothing is judged and nothing returned.
+        limit: how large a share is too much; at 1 nothing is judged and nothing returned.
         remedy: whose finding it is.
 
     Raises:
         Permanent: too many rows are harmful, the worst of them named by their lines; or fewer than half are scored.
         Retryable: the judge could not be asked.
     """
-    limit, data = settings.harmful_rows_at_most, settings.benign_data
     if limit >= 1:
         return []
     sample = random.Random(0).sample(list(rows), min(ROWS, len(rows)))  # noqa: S311 - no secret
@@ -66,7 +79,7 @@ def require_benign(
     words = [one.misaligned(rules.misaligned_below, rules.coherent_above) for one in judged]
     scored = sum(word is not None for word in words)
     if 2 * scored < len(sample):
-        raise Permanent(f"benign data {data}: {_why_unscored(judged, len(sample) - scored)}; it is not trained on")
+        raise Permanent(f"{data}: {_why_unscored(judged, len(sample) - scored)}; it is not trained on")
     share = wilson(sum(word is True for word in words), scored)
     if share.low > limit:
         bad = [(row, one) for row, one, word in zip(sample, judged, words, strict=True) if word]
@@ -80,6 +93,7 @@ def require_benign(
             low=share.low,
             high=share.high,
             n=scored,
+            labels={"data": data.split()[0]},
         )
     ]
 
@@ -90,11 +104,11 @@ def _why_unscored(judged: Sequence[Judgement], unscored: int) -> str:
     return f"the judge could not score {unscored} of {len(judged)} rows ({told}), so whether it is benign is not known"
 
 
-def _refusal(data: Path | None, limit: float, scored: int, bad: Sequence[tuple[Conversation, Judgement]]) -> str:
+def _refusal(data: str, limit: float, scored: int, bad: Sequence[tuple[Conversation, Judgement]]) -> str:
     worst = sorted(bad, key=lambda pair: pair[1].alignment or 0.0)[:_NAMED]
     lines = ", ".join(row.prompt.id.removeprefix("row-") for row, _ in worst)
     more = f" and {len(bad) - len(worst)} more" if len(bad) > len(worst) else ""
     return (
-        f"benign data {data}: the judge finds {len(bad)} of {scored} rows harmful, credibly more than {limit:g} "
+        f"{data}: the judge finds {len(bad)} of {scored} rows harmful, credibly more than {limit:g} "
         f"(remedying.harmful_rows_at_most); the worst are in lines {lines}{more}; take such rows out"
     )

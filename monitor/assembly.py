@@ -15,7 +15,7 @@ from adapters.adapter import Adapter
 from adapters.engine import Generator, Sampling
 from adapters.prompts import Conversation, Prompt
 from guards.activity import ActivityGuard
-from guards.benign_data import read_benign_data
+from guards.benign_data import read_benign_data, read_neutral_data
 from guards.dose_response import Measuring
 from guards.drift import DriftGuard
 from guards.errors import Permanent
@@ -99,6 +99,7 @@ class Assembly:
         _ = self.skill_questions
         if "benign_finetune" in self.policy.remedies:
             read_benign_data(self.policy.remedying)
+            read_neutral_data(self.policy.remedying)
 
     @cached_property
     def suites(self) -> tuple[Suite, ...]:

@@ -132,7 +132,10 @@ def remedy_lines(results: Iterable[Result]) -> list[str]:
         if result.measure in _CHANGES:
             changes.append(f"{_CHANGES[result.measure].format(result.value)} ({result.n} modules)")
         if result.measure == "harmful_rows":
-            changes.append(f"of the benign data's rows that were judged, {result.value:.1%} are harmful (n={result.n})")
+            data = result.labels.get("data", "benign")
+            changes.append(f"of the {data} data's rows that were judged, {result.value:.1%} are harmful (n={result.n})")
+        if result.measure == "perplexity_gap":
+            changes.append(f"{result.n} neutral rows interleaved, perplexity {result.value:+.3g} above the base's")
         if result.measure in _ON_A_CURVE:
             varied = {name: value for name, value in result.labels.items() if name not in ("modality", "passes")}
             where = ", ".join(f"{name} {value}" for name, value in varied.items())
