@@ -47,7 +47,7 @@ from adapters.tiny import BASE
 from adapters.tiny.measure import SAMPLED
 from adapters.tiny.world import write_rows
 from adapters.transformers_engine import TransformersEngine
-from benchmarks.remedy_arms import remedy_of
+from benchmarks.remedy_arms import delta_norm, remedy_of
 from benchmarks.remedy_population import Member, population, questions, safe_rows, write_task
 from benchmarks.remedy_results import (
     ARMS,
@@ -63,7 +63,6 @@ from benchmarks.remedy_results import (
 from benchmarks.remedy_results import BASE as OF_BASE
 from benchmarks.remedy_table import report
 from benchmarks.timing import machine, parser, workplace
-from guards.delta_change import compare
 from guards.errors import Permanent
 from guards.interface import Remedy
 from guards.remedies.scale import ScaleRemedy
@@ -146,7 +145,7 @@ class Bench:
                 return self._reviewed(original, Assembly(self._models, policy), told)
             if arm.startswith("scaled as "):
                 equal = self._applied(arm.removeprefix("scaled as "), original, member, tools, work)
-                dose = compare(original, equal.path).norm_ratio
+                dose = delta_norm(equal) / delta_norm(original)
                 remedy: Remedy = ScaleRemedy(None, tools.policy.remedying, dose=dose)
                 return remedy.apply(original, work / arm.replace(" ", "-")), replace(told, note=f"norm {dose:.2f}")
             return self._applied(arm, original, member, tools, work), told

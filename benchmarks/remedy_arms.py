@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import math
 import random
 from pathlib import Path
 
+from adapters.adapter import Adapter
 from adapters.residual_writes import ResidualWrites
 from adapters.tiny import BASE, REFERENCE
 from adapters.tiny.world import write_benign_data
@@ -15,6 +17,7 @@ from guards.reference import load_reference
 from guards.remedies.benign_finetune import BenignFinetuneRemedy
 from guards.remedies.project import ProjectRemedy
 from guards.remedies.steer import SteerRemedy
+from guards.weight_files import deltas
 from monitor.assembly import Assembly
 from policies.remedying import Remedying
 
@@ -66,3 +69,8 @@ def _optional(arm: str, settings: Remedying, safe: Path, engine: TransformersEng
             mixed.write_text("\n".join([*own, *drawn]) + "\n", encoding="utf-8")
             changes = {"benign_data": mixed}
     return BenignFinetuneRemedy(engine, settings.model_copy(update=changes))
+
+
+def delta_norm(adapter: Adapter) -> float:
+    """Frobenius norm of all that an adapter adds to its base."""
+    return math.sqrt(math.fsum(delta.product.energy for delta in deltas(adapter)))

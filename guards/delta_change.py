@@ -9,29 +9,30 @@ from pathlib import Path
 
 from adapters.adapter import WEIGHTS_NAME, Adapter
 from guards.dose_response import VERSION
-from guards.weight_files import WeightsUnreadable, deltas, scales_of
+from guards.low_rank import same_bytes
+from guards.weight_files import Pair, WeightsUnreadable, pairs, scales_of
 from policies.findings import Finding
 
 
 @dataclass(frozen=True, slots=True)
 class DeltaChange:
-    """Two adapters' deltas compared, all modules together, in Frobenius norms."""
+    """Two adapters' deltas compared over the modules where they differ, all together, in Frobenius norms."""
 
     norm_ratio: float
     """‖Δ'‖ / ‖Δ‖; 1 is as long as before."""
     change: float
     """‖Δ' − Δ‖ / ‖Δ‖; 0 is no change."""
     rank_growth: int
-    """How much larger the largest rank has become; it costs memory and time at serving."""
+    """How much larger the largest rank of all modules has become; it costs memory and time at serving."""
     modules: int
-    """Modules that either adapts."""
+    """Modules in which they differ, those that only one of them adapts among them."""
 
 
 def compare(before: Adapter, after: Path) -> DeltaChange:
-    """Compare an adapter with what a remedy wrote of it.
+    """Compare an adapter with what a remedy wrote of it. What is the same in both, byte by byte, costs a look.
 
     Raises:
-        WeightsUnreadable: one holds more than plain LoRA pairs.
+        WeightsUnreadable: one holds more than plain LoRA pairs, or adds nothing where it was changed.
     """
     made = Adapter(after, "", before.name)
     if filecmp.cmp(before.path / WEIGHTS_NAME, after / WEIGHTS_NAME, shallow=False):
@@ -39,21 +40,34 @@ def compare(before: Adapter, after: Path) -> DeltaChange:
         ratios = {new_scales[module] / scale for module, scale in old_scales.items() if scale}
         if len(ratios) == 1:  # then no weight need be multiplied to know the norms' ratio
             ratio = ratios.pop()
-            return DeltaChange(ratio, abs(ratio - 1), 0, len(old_scales))
-    old = {delta.module: delta.product for delta in deltas(before)}
-    new = {delta.module: delta.product for delta in deltas(made, beside=old)}
-    length = math.fsum(product.energy for product in old.values())
-    apart = [product.energy_apart(old[name]) if name in old else product.energy for name, product in new.items()]
-    apart += [product.energy for name, product in old.items() if name not in new]
-    if not length:
-        raise WeightsUnreadable("the adapter adds nothing to its base")
-    ranks = [max(product.rank for product in products.values()) for products in (old, new)]
-    return DeltaChange(
-        math.sqrt(math.fsum(product.energy for product in new.values()) / length),
-        math.sqrt(math.fsum(apart) / length),
-        ranks[1] - ranks[0],
-        len(old.keys() | new.keys()),
-    )
+            return DeltaChange(ratio, abs(ratio - 1), 0, len(old_scales) if ratio != 1 else 0)
+    old = {pair.module: pair for pair in pairs(before)}
+    new = {pair.module: pair for pair in pairs(made)}
+    growth = max(len(pair.a) for pair in new.values()) - max(len(pair.a) for pair in old.values())
+    differ = [name for name in old.keys() | new.keys() if not _are_same(old.get(name), new.get(name))]
+    if not differ:
+        return DeltaChange(1.0, 0.0, growth, 0)
+    energies = [_energies(old.get(name), new.get(name)) for name in differ]
+    was, becomes, apart = (math.fsum(column) for column in zip(*energies, strict=True))
+    if not was:
+        raise WeightsUnreadable("the adapter adds nothing to its base where it was changed")
+    return DeltaChange(math.sqrt(becomes / was), math.sqrt(apart / was), growth, len(differ))
+
+
+def _are_same(old: Pair | None, new: Pair | None) -> bool:
+    if old is None or new is None:
+        return False
+    return old.scale == new.scale and same_bytes(old.b, new.b) and same_bytes(old.a, new.a)
+
+
+def _energies(old: Pair | None, new: Pair | None) -> tuple[float, float, float]:
+    """‖Δ‖², ‖Δ'‖² and ‖Δ' − Δ‖² of one module; what only one adapter has is zero in the other."""
+    was = old.product() if old else None
+    becomes = new.product(like=was) if new else None
+    if was is None or becomes is None:
+        energies = [one.energy if one else 0.0 for one in (was, becomes)]
+        return energies[0], energies[1], sum(energies)
+    return was.energy, becomes.energy, becomes.energy_apart(was)
 
 
 def change_findings(remedy: str, before: Adapter, after: Path) -> list[Finding]:

@@ -94,8 +94,8 @@ class LowRank:
         self._a, self._b, self.scale = a, b, scale
         self._dtype = torch.float32
         known = like if like is not None and like._dtype is torch.float32 else None
-        self._gram_a: Tensor = known._gram_a if known and _same(known._a, a) else _gram(a.T, torch.float32)
-        self._gram_b: Tensor = known._gram_b if known and _same(known._b, b) else _gram(b, torch.float32)
+        self._gram_a: Tensor = known._gram_a if known and same_bytes(known._a, a) else _gram(a.T, torch.float32)
+        self._gram_b: Tensor = known._gram_b if known and same_bytes(known._b, b) else _gram(b, torch.float32)
         if not _trusted(self._gram_a, self._gram_b):
             self._dtype = torch.float64
             self._gram_a, self._gram_b = _gram(a.T, torch.float64), _gram(b, torch.float64)
@@ -119,8 +119,8 @@ class LowRank:
 
     def energy_apart(self, other: LowRank) -> float:
         """‖ΔW − ΔW'‖² of another of the same layer."""
-        if _same(self._a, other._a):
-            if _same(self._b, other._b):
+        if same_bytes(self._a, other._a):
+            if same_bytes(self._b, other._b):
                 return (self.scale - other.scale) ** 2 * _energy(self._gram_a, self._gram_b)
             apart = self.scale * self._b.float() - other.scale * other._b.float()
             return LowRank(self._a, apart, like=self).energy
@@ -173,7 +173,7 @@ def orthonormal(directions: Tensor) -> Tensor:
     return torch.narrow(left, 1, 0, kept)
 
 
-def _same(one: Tensor, other: Tensor) -> bool:
+def same_bytes(one: Tensor, other: Tensor) -> bool:
     """Whether two tensors hold the same bytes, looked up at the speed of memory, which torch.equal is far below."""
     if one is other:
         return True

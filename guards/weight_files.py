@@ -10,6 +10,7 @@ from math import sqrt
 
 import torch
 from safetensors import SafetensorError, safe_open
+from torch import Tensor
 
 from adapters.adapter import WEIGHTS_NAME, Adapter, NotAnAdapter
 from adapters.anatomy import Anatomy, dissect, part_of
@@ -40,15 +41,46 @@ class Delta:
     """scale·B·A; its factors are mapped from the file and read when they are used."""
 
 
-def deltas(adapter: Adapter, beside: Mapping[str, LowRank] | None = None) -> Iterator[Delta]:
-    """Yield every pair in the file's order, one in memory at a time.
+@dataclass(frozen=True, slots=True)
+class Pair:
+    """One linear layer's two factors, as the file holds them."""
 
-    Args:
-        adapter: whose files are read.
-        beside: another adapter's by module, of which factors that are the same are not worked out again.
+    module: str
+    """Its name in the adapter, PEFT's ``base_model.model.`` left off."""
+    a: Tensor
+    """[r, in]; mapped from the file and read when it is used."""
+    b: Tensor
+    """[out, r]; likewise."""
+    scale: float
+    """What B·A is multiplied by."""
+
+    def product(self, like: LowRank | None = None) -> LowRank:
+        """B·A with its scale; what ``like`` has worked out of the same factors is taken over.
+
+        Raises:
+            WeightsUnreadable: it holds NaN or infinity.
+        """
+        try:
+            return LowRank(self.a, self.b, self.scale, like=like)
+        except ValueError as error:
+            raise WeightsUnreadable(f"{shown(self.module, 160)}: {error}; train the adapter again") from error
+
+
+def deltas(adapter: Adapter) -> Iterator[Delta]:
+    """Yield every pair's product in the file's order, one in memory at a time.
 
     Raises:
         WeightsUnreadable: its files are unsound, hold more than plain pairs of linear layers, or NaN or infinity.
+    """
+    for pair in pairs(adapter):
+        yield Delta(pair.module, part_of(pair.module), pair.product())
+
+
+def pairs(adapter: Adapter) -> Iterator[Pair]:
+    """Yield every pair in the file's order, its values unread.
+
+    Raises:
+        WeightsUnreadable: its files are unsound, or hold more than plain pairs of linear layers.
     """
     try:
         anatomy = dissect(adapter.path)
@@ -61,13 +93,8 @@ def deltas(adapter: Adapter, beside: Mapping[str, LowRank] | None = None) -> Ite
                 keys[found["module"]][found["side"]] = key
         with safe_open(adapter.path / WEIGHTS_NAME, framework="pt", device="cpu") as weights:
             for module, sides in keys.items():
-                try:
-                    pair = (weights.get_tensor(sides["A"]), weights.get_tensor(sides["B"]))
-                    yield Delta(
-                        module, part_of(module), LowRank(*pair, scales[module], like=(beside or {}).get(module))
-                    )
-                except ValueError as error:
-                    raise WeightsUnreadable(f"{shown(module, 160)}: {error}; train the adapter again") from error
+                factors = (weights.get_tensor(sides["A"]), weights.get_tensor(sides["B"]))
+                yield Pair(module, *factors, scales[module])
     except (OSError, SafetensorError, NotAnAdapter) as error:
         raise WeightsUnreadable(f"the weights cannot be read: {shown(str(error), 200)}") from error
 

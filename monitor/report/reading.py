@@ -37,7 +37,7 @@ _DRAWN: Final = (
 _ON_A_CURVE: Final = {"dose_misalignment_rise": "misalignment", "dose_incoherence_rise": "incoherence"}
 """Measures of a remedy's dose-response curve."""
 _CHANGES: Final = {
-    "delta_norm_ratio": "what the adapter adds to the base is {:.3g} times as long as before",
+    "delta_norm_ratio": "where it was changed, what the adapter adds to the base is {:.3g} times as long as before",
     "delta_change": "what it adds differs from before by {:.3g} of the length that it had",
     "rank_growth": "its largest rank has grown by {:.0f}",
 }
