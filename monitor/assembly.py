@@ -7,40 +7,36 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from datetime import timedelta
-from functools import cached_property, partial
+from functools import cached_property
 from pathlib import Path
 from typing import Literal
 
 from adapters.adapter import Adapter
-from adapters.engine import Generator, Sampling
+from adapters.engine import Generator
 from adapters.prompts import Conversation, Prompt
-from guards.activity import ActivityGuard
 from guards.benign_data import read_benign_data, read_neutral_data
 from guards.dose_response import Measuring
-from guards.drift import DriftGuard
 from guards.errors import Permanent
 from guards.interface import Guard, Progress, Remedy
 from guards.judge_stability import JudgeStability, JudgeStabilityGuard, has_moved
 from guards.judges.calibration import Calibration, load_calibration
 from guards.judges.interface import CountedJudge
 from guards.judges.transcripts import Unjudged, draw_transcripts, read_transcripts
-from guards.membership import MembershipGuard, read_training_data
+from guards.membership import read_training_data
 from guards.reference import Reference, load_reference
-from guards.reference_facts import BOTH
 from guards.relearning import RelearningGuard, read_rows
 from guards.retest import refuse_hopeless
 from guards.skill import SkillGuard, read_questions
 from guards.structure import StructureGuard
-from guards.subspace import SubspaceGuard
 from guards.suites.apart import told_apart
 from guards.suites.load import load_suite
 from guards.suites.suite import Suite, digest_prompts
 from guards.suites.variants import expanded
-from guards.weights import WeightsGuard, writes_of
-from monitor.ancestry import measured_chain, original_of
+from guards.weights import WeightsGuard
 from monitor.batteries import Batteries
 from monitor.dosing import SEED_APART, battery_alone, measuring
 from monitor.generation import build_generator, read_key
+from monitor.guard_assembly import build_relearning, build_screens, build_skill, build_weights
 from monitor.ledger import ReviewRecord
 from monitor.models import Models
 from monitor.remedy_assembly import build_remedy
@@ -266,38 +262,6 @@ class Assembly:
         )
 
     @cached_property
-    def _skill(self) -> SkillGuard | None:
-        if not self.skill_questions:
-            return None
-        return SkillGuard(
-            self.generator,
-            self.models.memory,
-            self.skill_questions,
-            self.policy.retest.skill,
-            self.policy.answering.max_new_tokens,
-            partial(original_of, self.models.memory),
-            self.progress,
-            self.models.meter,
-        )
-
-    @cached_property
-    def _relearning(self) -> RelearningGuard | None:
-        settings, answering = self.policy.retest.relearning, self.policy.answering
-        if not settings.files:
-            return None
-        return RelearningGuard(
-            self.models.engine,
-            self.judge,
-            [prompt for suite in self.suites for prompt in suite.prompts],
-            read_rows(settings),
-            settings,
-            self.policy.rules,
-            Sampling(answering.temperature, answering.top_p, answering.max_new_tokens, seed=answering.seed),
-            self.progress,
-            self.models.meter,
-        )
-
-    @cached_property
     def _structure(self) -> StructureGuard:
         return StructureGuard(Path(self.models.base), self.policy.base_names)
 
@@ -307,27 +271,22 @@ class Assembly:
         return Sound(list if self.policy.budget.seconds is not None else self.company, self._structure)
 
     @cached_property
+    def _skill(self) -> SkillGuard | None:
+        questions = self.skill_questions
+        return build_skill(questions, self.policy, self.models, self.generator, self.progress) if questions else None
+
+    @cached_property
+    def _relearning(self) -> RelearningGuard | None:
+        named = self.policy.retest.relearning.files
+        return build_relearning(self.suites, self.policy, self.models, self.judge, self.progress) if named else None
+
+    @cached_property
     def _weights(self) -> WeightsGuard | None:
-        if self.reference is None:
-            return None
-        facts = self.reference.facts
-        blocks = [self.reference.block(index) for index in range(facts.layers)]
-        known = facts.screens.get("weights", {}).get(BOTH)
-        return WeightsGuard(writes_of(blocks), facts.base_norms, list(known.known_good.values()) if known else [])
+        return build_weights(self.reference) if self.reference else None
 
     @cached_property
     def _screens(self) -> tuple[Guard, ...]:
-        screens: list[Guard] = [ActivityGuard(self.models.engine, self.suites)]
-        if self.reference:
-            subspace = SubspaceGuard(self.models.engine, self.reference, self.policy.screening.triggers)
-            screens.append(subspace)
-            if alpha := self.policy.rules.drift.alpha:
-                history = partial(measured_chain, self.models.memory)
-                screens.append(DriftGuard(self.reference.facts, subspace.version, history, alpha))
-        if self.training_data:
-            rows, seed = self.policy.screening.training_rows, self.policy.answering.seed
-            screens.append(MembershipGuard(self.models.engine, self.training_data, rows, seed))
-        return tuple(screens)
+        return build_screens(self.suites, self.reference, self.training_data, self.policy, self.models)
 
     def measuring(self, seed_apart: int = SEED_APART) -> Measuring | None:
         """What asks an adapter beside the examinations; None where the policy names no suite or no judge.
