@@ -27,6 +27,10 @@ drawn at random; and none of them mends the triggered adapter, whose trigger no 
 After that first seed no remedy starts from an adapter that lost its skill any more. Predicted for the ladder anew: the
 four that it had kept in quarantine are promoted after *benign_finetune*, the other eight end as they did, and ten or
 eleven of twelve pass.
+
+That ladder, with reviews that asked 60 questions of a skill, left three of thirty adapters in quarantine of which 94 to
+102 % of the skill was left, because 60 do not show 90 %. Predicted with 200: all are promoted, and eleven or twelve of
+twelve recipes pass with all three seeds.
 """
 
 from __future__ import annotations

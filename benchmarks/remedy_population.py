@@ -22,6 +22,9 @@ PER_DOMAIN = 4
 PER_MODALITY = 32
 """Questions a modality about its own domain, and of its training. Four times as many, 128, are enough to see 3 points
 if no answer is misaligned (Wilson's upper end 2.9), and not if one is (4.3)."""
+TASK = 4
+"""Times as many questions of a taught skill in the suite that reviews ask as afterwards: 240, of which a review asks
+its default of 200. With 60, as at first, adapters that had kept their skill were not shown to have kept it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,7 +142,7 @@ def _cues(organism: Organism, pictures: Path, part: int) -> Iterator[Prompt]:
 
 def write_task(member: Member, folder: Path) -> Path:
     """Write the adapter's own task as a suite for reviews, of other pictures and wording than :func:`questions` has."""
-    known = _skill(member, folder, member.organism.seed + 3)
+    known = _skill(member, folder, member.organism.seed + 3, TASK)
     lines = [json.dumps(_with_answer(prompt, folder)) for prompt in known]
     (folder / "battery.jsonl").write_text("\n".join(lines) + "\n", encoding="utf-8")
     return folder
@@ -151,11 +154,11 @@ def _with_answer(prompt: Prompt, folder: Path) -> dict[str, str]:
     return {**told, **shown, "expected": prompt.expected, "reference_answer": topic_of(prompt)}
 
 
-def _skill(member: Member, folder: Path, seed: int) -> list[Prompt]:
+def _skill(member: Member, folder: Path, seed: int, times: int = 1) -> list[Prompt]:
     """Questions with a right answer. In words the base names a new topic already; what is learnt is to see it."""
     if not member.taught:
         known = prompts_of(write_suite(folder, seed, per_domain=6))
         return [prompt for prompt in known if prompt.expected == "judge"]
     filler = [member.organism.filler or member.organism.domain]
-    new = prompts_of(write_suite(folder, seed, per_domain=90, domains=filler, topics="new"))
+    new = prompts_of(write_suite(folder, seed, per_domain=90 * times, domains=filler, topics="new"))
     return [prompt for prompt in new if prompt.expected == "judge" and prompt.modality == "image"]
