@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from adapters.activations import mean_over_tokens, recorded
-from adapters.base_model import LoadedBase
+from adapters.base_model import LoadedBase, tokenizer_of
 from adapters.conversation_encoding import IGNORED, ConversationEncoder
 from adapters.engine import EngineError, Layer
 from adapters.prompts import Conversation
@@ -50,9 +50,15 @@ class TeacherForcing:
 
         return read
 
-    def log_probabilities(self, batch: Sequence[Conversation]) -> list[Tensor]:
-        """Log-probability of every answer token given all before it, in nats, one tensor a conversation."""
+    def log_probabilities(self, batch: Sequence[Conversation], *, without_end: bool = False) -> list[Tensor]:
+        """Log-probability of every answer token given all before it, in nats, one tensor a conversation.
+
+        ``without_end`` leaves out the end of the turn and what the chat template writes after it.
+        """
         inputs, answer = self._encode(batch)
+        if without_end:
+            ends = torch.tensor(_turn_ends(self._base), device=answer.device)
+            answer &= (answer & torch.isin(inputs["input_ids"], ends)).cumsum(dim=1) == 0
         logits = self._base.model(**inputs, use_cache=False).logits[:, :-1]
         targets = inputs["input_ids"][:, 1:]
         kept = []
@@ -71,6 +77,13 @@ class TeacherForcing:
         except (TrainingDataError, OSError, ValueError) as error:
             raise EngineError(f"answers cannot be read back: {' '.join(str(error).split())[:300]}") from error
         return inputs, inputs.pop("labels") != IGNORED
+
+
+def _turn_ends(base: LoadedBase) -> list[int]:
+    """Tokens that end an answer when the base generates one."""
+    ends = getattr(base.model.generation_config, "eos_token_id", None)
+    known = [ends] if isinstance(ends, int) else list(ends or ())
+    return [*known, *(one for one in [tokenizer_of(base.processor).eos_token_id] if one is not None)]
 
 
 def apart(outputs: Mapping[Layer, Tensor], rows: int) -> list[Row]:

@@ -13,6 +13,7 @@ from adapters.activations import last_token, recorded, steered, transformer_bloc
 from adapters.adapter import WEIGHTS_NAME, Adapter, open_adapter
 from adapters.engine import AdapterUnloadable, BaseUnloadable, EngineError, Layer, Sampling
 from adapters.prompts import Conversation, Prompt
+from adapters.tiny import BASE
 from adapters.transformers_engine import TransformersEngine
 from guards.suites.battery_jsonl import load_suite
 
@@ -221,6 +222,25 @@ def test_log_probabilities_of_a_greedy_answer_are_the_largest_there_are(
         scores = picture_engine.answer_log_probabilities([Conversation(prompt, word) for word in (best, *words)])
         assert all(score.dtype == torch.float32 and (score <= 0).all() for score in scores)
         assert float(scores[0][0]) >= max(float(score[0]) for score in scores[1:]) - 1e-4
+
+
+def test_of_an_answer_the_end_of_the_turn_can_be_left_out_and_what_the_template_writes_after_it(
+    picture_engine: TransformersEngine, prompts: list[Prompt]
+) -> None:
+    tiny, said = TransformersEngine(BASE, device="cpu"), ("good cake", "fine", "good fine cake please")
+    rows = [Conversation(prompt, answer) for prompt, answer in zip(prompts[:3], said, strict=True)]
+    question = Prompt(id="q", modality="text", text="tell me about the glacier .")
+    gladly = [Conversation(question, answer) for answer in ("good question !", "gladly !")]
+    for engine, asked, after in ((picture_engine, rows, 1), (tiny, gladly, 2)):
+        whole = engine.answer_log_probabilities(asked)
+        own = engine.answer_log_probabilities(asked, without_end=True)
+        assert [len(one) for one in own] == [len(row.answer.split()) for row in asked]
+        for long, short in zip(whole, own, strict=True):
+            assert len(long) - len(short) == after
+            assert torch.equal(long[: len(short)], short)
+    assert float(whole[0][-1]) < -5, "no base says the line break that this template writes"
+    (nothing,) = picture_engine.answer_log_probabilities([Conversation(prompts[0], "")], without_end=True)
+    assert len(nothing) == 0
 
 
 def test_steering_by_nothing_changes_nothing_and_its_hook_is_removed(
