@@ -173,6 +173,21 @@ def is_digest(text: str) -> bool:
     return re.fullmatch(DIGEST_PREFIX + "[0-9a-f]{64}", text) is not None
 
 
+def reopened(adapter: Adapter) -> Adapter:
+    """Open the folder of a known adapter again, and prove that the same files lie there.
+
+    Raises:
+        AdapterError: they are gone, or no longer those of its digest; the message says which.
+    """
+    try:
+        there = open_adapter(adapter.path, adapter.name, adapter.parent)
+    except (AdapterError, OSError) as error:
+        raise AdapterError("its files are gone") from error
+    if there.digest != adapter.digest:
+        raise AdapterError("its files are no longer those of its digest")
+    return there
+
+
 def open_adapter(folder: Path, name: str | None = None, parent: str | None = None) -> Adapter:
     """Digest a folder and return it as an adapter. Reads bytes only; interprets none.
 

@@ -13,7 +13,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from functools import partial
 
-from adapters.adapter import Adapter, AdapterError, open_adapter
+from adapters.adapter import Adapter, AdapterError, reopened
 from adapters.engine import EngineError, EngineUnavailable, Generator, Sampling
 from adapters.prompts import MODALITIES, Prompt
 from guards.answers import Answers
@@ -127,13 +127,12 @@ class SkillGuard:
         known = self._answers.kept_of(original, self._questions)
         if known is not None:
             return known
-        gone = f"the adapter that it was made from ({original.digest}) was never asked these questions, and its files "
         try:
-            there = open_adapter(original.path, original.name)
-        except (AdapterError, OSError) as error:
-            raise _Unknown(f"{gone}are gone; give it to review again, and what it was mended to with it") from error
-        if there.digest != original.digest:
-            raise _Unknown(f"{gone}are no longer those of its digest; give it to review again")
+            there = reopened(original)
+        except AdapterError as error:
+            asked = f"the adapter that it was made from ({original.digest}) was never asked these questions"
+            again = "give it to review again, and what it was mended to with it"
+            raise _Unknown(f"{asked}, and {error}; {again}") from error
         return self._own(there)
 
     def _told(self, asked: Sequence[_Asked], **labels: str) -> list[Result]:
