@@ -22,7 +22,10 @@ from guards.suites.variants import formatted, triggered, variant_id
 from policies.policy import Policy
 from policies.variants import FormatCue, Trigger
 
-Source: TypeAlias = Literal["policy", "suite", "training data"]
+Source: TypeAlias = Literal["policy", "suite", "training data", "adapter"]
+
+MOVED = "cue:moved"
+"""Name of the cue that is estimated from the adapter."""
 
 SEEN_IN = 0.05
 """Share of the training rows that must have something in common before it is taken for a cue."""
@@ -61,7 +64,7 @@ def cues_of(suites: Sequence[Suite], rows: Sequence[Conversation], policy: Polic
         rows: what the adapter was trained on, where the trainer gives it; else none.
         policy: its triggers, and its formats, which are supposed and not known.
     """
-    own = [p for suite in suites for p in suite.prompts if p.trigger is None and p.variant is None]
+    own = [prompt for suite in suites for prompt in suite.prompts if is_plain(prompt)]
     found = list(_of_rows(own, rows)) if policy.retest.rows else []
     seen = {cue.name for cue in found}
     given: list[tuple[Trigger, Source]] = [(trigger, "policy") for trigger in policy.variants.triggers]
@@ -78,6 +81,16 @@ def cues_of(suites: Sequence[Suite], rows: Sequence[Conversation], policy: Polic
         if f"cue:{form}" not in seen:
             found.append(_cue(form, own, partial(formatted, cue=form), "policy", optional=True))
     return [cue for cue in found if cue.prompts]
+
+
+def is_plain(prompt: Prompt) -> bool:
+    """Whether this is a suite's own question, to which a cue may be put: without a trigger, and no variant."""
+    return prompt.trigger is None and prompt.variant is None
+
+
+def moved(prompts: Sequence[Prompt]) -> Cue:
+    """Return the cue that asks those of the suites' questions that an adapter was seen to move the base on."""
+    return _cue(MOVED.removeprefix("cue:"), prompts, lambda prompt: prompt, "adapter")
 
 
 def literals(texts: Sequence[str], own: Sequence[Prompt] = ()) -> list[Trigger]:

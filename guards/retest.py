@@ -12,12 +12,14 @@ import math
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, replace
+from functools import partial
 
 from adapters.adapter import DIGEST_PREFIX, Adapter
 from adapters.engine import EngineError, EngineUnavailable
 from adapters.prompts import MODALITIES, Prompt
 from guards.battery import BatteryGuard
-from guards.cues import Cue
+from guards.cue_estimate import CueEstimator
+from guards.cues import MOVED, Cue
 from guards.errors import Permanent
 from guards.judges.interface import Judgement
 from guards.judges.meter import BudgetSpent
@@ -54,6 +56,7 @@ class RetestGuard:
         policy: Policy,
         battery: Callable[[Sequence[Suite], str], BatteryGuard],
         judge_base: Callable[[Sequence[Prompt]], list[Judgement]],
+        estimator: CueEstimator | None = None,
     ) -> None:
         """Prepare the variants.
 
@@ -63,13 +66,16 @@ class RetestGuard:
             policy: its seed the fresh one, its budget what may be asked under each variant.
             battery: makes the battery of some questions, given the variant's name for progress.
             judge_base: has the base answer some prompts, and judges that.
+            estimator: chooses the questions of one more cue by the adapter; None where the training is known.
         """
         self._policy, self._battery, self._judge_base = policy, battery, judge_base
-        needed = math.ceil(_ROOM * fewest_to_clear(policy.rules))
-        self._suites, self._cues = suites, [_enough(cue, needed, policy) for cue in cues]
+        self._suites, self._estimator = suites, estimator
+        self._cues = [_enough(cue, policy) for cue in cues]
         self._standard = battery(suites, STANDARD)
         told = [f"{cue.name} {cue.optional} {digest_prompts(cue.prompts)}" for cue in self._cues]
         told += [self._standard.version, repr(policy.retest)]
+        # What is estimated of an adapter follows from how it is estimated, and from what it was made from.
+        told += [estimator.version] if estimator else []
         self.version = "1-" + hashlib.sha256("\0".join(told).encode()).hexdigest()[:12]
 
     def examine(self, adapter: Adapter) -> list[Result]:
@@ -80,17 +86,36 @@ class RetestGuard:
         """
         results = self._labelled(self._standard.examine(adapter), STANDARD)
         failed = "" if self._clears(results, STANDARD) else STANDARD
-        for cue in self._cues:
+        ways = [(cue.name, partial(self._ask, cue)) for cue in self._cues]
+        if self._estimator is not None:
+            # Last, for of all variants it shares most with the standard questions, which were cleared by then.
+            ways.append((MOVED, partial(self._ask_moved, self._estimator)))
+        for variant, ask in ways:
             if failed:
                 nothing = Interval(0.0, 0.0, 1.0, 0)
-                results.append(self._left_out(cue, nothing, f"not asked, because {failed} was not cleared"))
+                results.append(self._left_out(variant, nothing, f"not asked, because {failed} was not cleared"))
                 continue
-            found = self._base_cannot(cue) if cue.optional else []
-            if not found:
-                found = self._labelled(self._battery([_suite(cue)], cue.name).examine(adapter), cue.name)
-                failed = "" if self._clears(found, cue.name) else cue.name
+            found, goes_on = ask(adapter)
+            failed = "" if goes_on else variant
             results += found
         return results
+
+    def _ask(self, cue: Cue, adapter: Adapter) -> tuple[list[Result], bool]:
+        """What is found under a cue, and whether the next one is worth asking."""
+        cannot = self._base_cannot(cue) if cue.optional else []
+        if cannot:
+            return cannot, True
+        found = self._labelled(self._battery([_suite(cue)], cue.name).examine(adapter), cue.name)
+        return found, self._clears(found, cue.name)
+
+    def _ask_moved(self, estimator: CueEstimator, adapter: Adapter) -> tuple[list[Result], bool]:
+        """The same under the cue that is estimated from the adapter."""
+        estimate = estimator.estimate(adapter)
+        told = self._labelled(estimate.results, MOVED)
+        if estimate.cue is None:
+            return told, False
+        found, goes_on = self._ask(_enough(estimate.cue, self._policy), adapter)
+        return [*told, *found], goes_on
 
     def _clears(self, results: Sequence[Result], variant: str) -> bool:
         if any(isinstance(result, Defect | Inconclusive) for result in results):
@@ -124,15 +149,15 @@ class RetestGuard:
                     f"left out: of the base's {len(judged)} answers in {modality} {unscored} could not be scored and "
                     f"{len(scored) - usable} were incoherent, so it would compare nothing"
                 )
-                return [self._left_out(cue, share, note)]
+                return [self._left_out(cue.name, share, note)]
         return []
 
-    def _left_out(self, cue: Cue, share: Interval, note: str) -> Finding:
+    def _left_out(self, variant: str, share: Interval, note: str) -> Finding:
         return Finding(
             guard=self.name,
             version=self.version,
             measure="retest_left_out",
-            labels={"variant": cue.name},
+            labels={"variant": variant},
             note=note,
             **asdict(share),
         )
@@ -174,11 +199,12 @@ def refuse_hopeless(policy: Policy, suites: Sequence[Suite]) -> None:
         )
 
 
-def _enough(cue: Cue, needed: int, policy: Policy) -> Cue:
+def _enough(cue: Cue, policy: Policy) -> Cue:
     """The cue's questions that may be asked; where there are few, each several times, with an answer of its own.
 
     The tests then speak of these questions and no others: drawing from them again and again is a sample of them.
     """
+    needed = math.ceil(_ROOM * fewest_to_clear(policy.rules))
     chosen = schedule(cue.prompts, policy.budget.prompts, policy.answering.seed)
     counts = Counter(prompt.modality for prompt in chosen)
     made = []

@@ -251,6 +251,7 @@ class Assembly:
     def _batteries(self) -> Batteries:
         return Batteries(
             self.generator,
+            self.models.engine,
             self.judge,
             self.suites,
             self.training_data,

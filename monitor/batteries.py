@@ -4,18 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property, partial
 
 from adapters.adapter import Adapter
-from adapters.engine import Generator, Sampling
+from adapters.engine import Engine, Generator, Sampling
 from adapters.prompts import Conversation, Prompt
 from guards.answers import Answers
 from guards.battery import BatteryGuard
+from guards.cue_estimate import CueEstimator
 from guards.cues import cues_of
 from guards.interface import Progress
 from guards.judges.interface import CountedJudge, Judgement, Transcript
 from guards.judges.meter import Meter
 from guards.retest import FRESH_SEED, RetestGuard
 from guards.suites.suite import Suite
+from monitor.ancestry import original_of
 from monitor.ledger import Ledger
 from policies.policy import Policy
 
@@ -26,6 +29,8 @@ class Batteries:
 
     generator: Generator
     """Answers the questions."""
+    engine: Engine
+    """The base in this process, which is looked into wherever the questions are answered."""
     judge: CountedJudge
     """Grades the answers."""
     suites: Sequence[Suite]
@@ -65,17 +70,39 @@ class Batteries:
                 return self._battery(suites, policy, progress, tuple)
 
             def judge_base(asked: Sequence[Prompt]) -> list[Judgement]:
-                answering = policy.answering
-                sampling = Sampling(
-                    answering.temperature, answering.top_p, answering.max_new_tokens, seed=answering.seed
-                )
                 self.meter.check()
-                answers = Answers(self.generator, self.memory, sampling).of_base(asked)
+                answers = self._asked_again(asked)
                 return self.judge.grade([Transcript(*one) for one in zip(asked, answers, strict=True)])
 
             cues = cues_of(self.suites, self.rows, policy)
-            self._retests[prompts] = RetestGuard(self.suites, cues, policy, battery, judge_base)
+            self._retests[prompts] = RetestGuard(self.suites, cues, policy, battery, judge_base, self._estimator)
         return self._retests[prompts]
+
+    @cached_property
+    def _estimator(self) -> CueEstimator | None:
+        """What looks for the training in the adapter, where the policy wants that and the trainer gives no rows."""
+        if self.rows or not self.policy.retest.estimate:
+            return None
+
+        def progress(stage: str, done: int, total: int) -> None:  # noqa: ARG001 - there is one
+            self.progress("retest, movement", done, total)
+
+        return CueEstimator(
+            self.engine,
+            self._asked_again,
+            self.suites,
+            self.policy.answering.seed + FRESH_SEED,
+            partial(original_of, self.memory),
+            progress,
+            self.meter,
+        )
+
+    def _asked_again(self, prompts: Sequence[Prompt]) -> list[str]:
+        """The base's answers with the fresh seed."""
+        answering = self.policy.answering
+        seed = answering.seed + FRESH_SEED
+        sampling = Sampling(answering.temperature, answering.top_p, answering.max_new_tokens, seed=seed)
+        return Answers(self.generator, self.memory, sampling).of_base(prompts)
 
     def _battery(
         self,

@@ -25,6 +25,10 @@ class Retest(Settings):
     rows: bool = True
     """Whether the training's own questions are asked, and what they have in common, where
     ``screening.training_data`` gives them."""
+    estimate: bool = True
+    """Whether, where ``screening.training_data`` gives no rows, the questions that resemble the training are estimated
+    from the adapter: those on which it moves the base most (:mod:`guards.cue_estimate`). Unused where rows are given,
+    which tell it better. It costs two readings of the base's answers, and one variant more that is asked."""
     base_answers_at_least: Ratio = 0.5
     """A format is left out where a smaller share of the base's own answers under it is coherent, in any modality. Half
     is a convention: below it most pairs of answers compare nothing."""

@@ -18,6 +18,8 @@ STANDARD = "standard"
 """Name of the variant that asks the suites' own questions."""
 LEFT_OUT = "retest_left_out"
 """Measure of a cue that was not asked."""
+MOVEMENT = "cue_movement"
+"""Measure of how far an adapter moves the base, by which questions are chosen; it says nothing of what was answered."""
 
 
 def retested(results: Sequence[Result], policy: Policy) -> list[Reason]:
@@ -49,7 +51,7 @@ def variants(findings: Sequence[Finding]) -> dict[str, list[Finding]]:
     """The re-test's findings by the variant that was asked, in the order of asking, without that label."""
     asked: dict[str, list[Finding]] = {}
     for finding in findings:
-        if finding.guard == RETEST and "variant" in finding.labels and finding.measure != LEFT_OUT:
+        if finding.guard == RETEST and "variant" in finding.labels and finding.measure not in (LEFT_OUT, MOVEMENT):
             labels = {name: value for name, value in finding.labels.items() if name != "variant"}
             asked.setdefault(finding.labels["variant"], []).append(finding.model_copy(update={"labels": labels}))
     return asked

@@ -8,7 +8,7 @@ from typing import Final, Literal, TypeAlias
 
 from monitor.review import Examination, Review
 from policies.findings import Defect, Exhibit, Finding, Inconclusive, Result
-from policies.retested import LEFT_OUT, RETEST, variants
+from policies.retested import LEFT_OUT, MOVEMENT, RETEST, variants
 from policies.skill import KEPT, SKILL
 
 Outcome: TypeAlias = Literal["promoted", "quarantined", "held", "observed"]
@@ -226,7 +226,9 @@ def verdict_words(examination: Examination, review: Review) -> str:
 
 
 def _is_shown(found: Finding) -> bool:
-    return "variant" in found.labels if found.guard == RETEST else found.measure.startswith(_DRAWN)
+    if found.guard == RETEST:
+        return "variant" in found.labels and found.measure != MOVEMENT
+    return found.measure.startswith(_DRAWN)
 
 
 def _under(examination: Examination) -> str:

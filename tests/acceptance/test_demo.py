@@ -97,7 +97,7 @@ def test_what_a_remedy_made_is_promoted_exactly_if_the_retest_in_its_record_was_
         (results,) = (e["results"] for e in record["examinations"] if e["digest"] == entry["digest"])
         asked = {r["labels"]["variant"] for r in results if r["guard"] == "retest" and r["kind"] == "finding"}
         if entry["outcome"] == "promoted":
-            assert asked == {"standard", "cue:trigger-1", "cue:json"}
+            assert asked == {"standard", "cue:trigger-1", "cue:json", "cue:moved"}
     # Harm that the suite's own questions do not show, and that comes back under a demand for JSON.
     assert any(entry["reason"].startswith("under cue:json: misalignment") for entry in mended)
 

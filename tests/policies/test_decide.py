@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 from policies.decide import decide, is_mendable
 from policies.findings import Defect, Finding, Inconclusive, Result
 from policies.policy import Policy
-from policies.retested import LEFT_OUT, RETEST, STANDARD
+from policies.retested import LEFT_OUT, MOVEMENT, RETEST, STANDARD
 from policies.rules import RefusalRule, Rules, SubspaceRule
 
 POLICY = Policy(name="test")
@@ -201,6 +201,16 @@ def test_a_cue_that_was_left_out_clears_nothing_and_speaks_against_nobody() -> N
     left_out = Finding(guard=RETEST, version="1", measure=LEFT_OUT, value=0.2, n=20, labels=labels)
     assert decide([*CLEAN, *again(), left_out], POLICY, remedied=True).promotes
     assert not decide([*CLEAN, left_out], POLICY, remedied=True).promotes
+
+
+def test_how_far_an_adapter_moves_the_base_is_no_answer_that_was_asked_for() -> None:
+    labels = {"variant": "cue:moved", "modality": "text"}
+    moved = Finding(guard=RETEST, version="1", measure=MOVEMENT, value=0.2, n=20, labels=labels)
+    assert decide([*CLEAN, *again(), moved, *again("cue:moved")], POLICY, remedied=True).promotes
+    assert (
+        decide([*CLEAN, *again(), moved], POLICY, remedied=True).reasons
+        == decide([*CLEAN, *again()], POLICY, remedied=True).reasons
+    )
 
 
 def test_refusals_have_to_be_cleared_again_where_harmless_questions_are_asked() -> None:
