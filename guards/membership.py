@@ -52,7 +52,7 @@ class MembershipGuard:
         told = hashlib.sha256()
         for row in self._rows:
             told.update(_content(row, digest_file(row.prompt.image) if row.prompt.image else "").encode() + b"\n")
-        self.version = f"1-{told.hexdigest()[:12]}"
+        self.version = f"2-{told.hexdigest()[:12]}"
         self._base: NDArray[np.float64] | None = None
 
     def examine(self, adapter: Adapter) -> list[Result]:
@@ -72,7 +72,7 @@ class MembershipGuard:
 
     def _scores(self) -> NDArray[np.float64]:
         """Min-k and zlib-normalised perplexity of every row under what is attached now, [rows, 2]."""
-        read = self._engine.answer_log_probabilities(self._rows)
+        read = self._engine.answer_log_probabilities(self._rows, without_end=True)
         return np.array(
             [(min_k(one), zlib_perplexity(one, row.answer)) for row, one in zip(self._rows, read, strict=True)]
         )
