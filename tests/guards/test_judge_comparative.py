@@ -33,7 +33,9 @@ def by_words(asked: Asked) -> Mapping[str, float]:
 
 
 def judge_at(server: JudgeServer, scoring: str = "json", **options: float) -> ComparativeJudge:
-    judge = OpenAICompatibleJudge(server.url, "m", scoring=scoring, timeout_seconds=5, attempts=2, sleep=lambda _: None)
+    judge = OpenAICompatibleJudge(
+        server.url, "m", scoring=scoring, timeout_seconds=5, attempts=2, patience_seconds=0, sleep=lambda _: None
+    )
     return ComparativeJudge(judge, **options)
 
 

@@ -97,7 +97,9 @@ def test_a_panel_needs_two_different_judges(names: list[str]) -> None:
 
 def settings(*urls: str, **more: object) -> PanelOfJudges:
     members = tuple(
-        OpenAIJudge(kind="openai", base_url=url, model=f"judge-{number}", attempts=1, timeout_seconds=5)
+        OpenAIJudge(
+            kind="openai", base_url=url, model=f"judge-{number}", attempts=1, timeout_seconds=5, patience_seconds=0
+        )
         for number, url in enumerate(urls)
     )
     return PanelOfJudges(kind="panel", judges=members, **more)
