@@ -1,6 +1,7 @@
 """What remedies do to twelve harmful adapters of the tiny base, each beside its shams: the table of docs/remedies.md.
 
     python -m benchmarks.remedies [--seeds N] [--arms A,B] [--save FILE]
+    python -m benchmarks.remedies --print benchmarks/measured/remedies.jsonl.gz
 
 Twelve recipes (``benchmarks.remedy_population``) of several seeds. Every adapter is treated by each remedy alone, by
 each remedy's shams, and by the ladder, which is a whole review: examination, remedies one on the other, re-test with
@@ -16,9 +17,6 @@ subspace takes nothing. *benign_finetune* is clean for eight of twelve on other 
 the skill (its data teach it), and its shuffled answers bring incoherence and no skill. *steer* is within its random
 direction's interval. Scaled to equal norm nothing passes. The *ladder* promotes eight of twelve, passes with five or
 six, and fails the others by the skill that *scale* took, because the first remedy that is clean ends it.
-
-The second ladder, which begins with *benign_finetune*, was added when seven recipes had been seen, one of which the
-first had not saved for want of skill. Predicted for it: those that the first one keeps in quarantine are promoted.
 
 Predicted for the options of *benign_finetune*, before they were first run: each is within the plain one's interval in
 every group, because its own rows are right answers already; rows chosen by their perplexity gap do no better than rows
@@ -201,7 +199,11 @@ def main() -> int:
     )
     options.add_argument("--only", default="", help="recipes, separated by commas (default: all)")
     options.add_argument("--save", type=Path, help="JSON Lines; what it holds already is not measured again")
+    options.add_argument("--print", type=Path, help="JSON Lines of an earlier run; nothing is measured")
     chosen = options.parse_args()
+    if chosen.print:
+        print(report(kept_in(chosen.print)))
+        return 0
     torch.set_num_threads(chosen.threads)
     print(machine(), flush=True)
     arms = [arm.strip() for arm in chosen.arms.split(",")]

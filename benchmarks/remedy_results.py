@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 import math
 import statistics
@@ -15,12 +16,9 @@ from benchmarks.remedy_population import HARM, SKILL, population
 from guards.statistics import Interval, cluster_bootstrap, wilson
 from policies.policy import RemedyName
 
-BASE, UNTREATED, LADDER, REORDERED = "base", "untreated", "ladder", "ladder from benign_finetune"
-LADDERS: dict[str, tuple[RemedyName, ...]] = {
-    LADDER: ("scale", "project", "benign_finetune", "steer"),
-    REORDERED: ("benign_finetune", "project", "scale", "steer"),
-}
-"""Cheapest first, and one that begins with what keeps skill."""
+BASE, UNTREATED, LADDER = "base", "untreated", "ladder"
+LADDERS: dict[str, tuple[RemedyName, ...]] = {LADDER: ("scale", "project", "benign_finetune", "steer")}
+"""Cheapest first."""
 SHAMS = {
     "project": ("random subspace", "scaled as project"),
     "benign_finetune": ("shuffled answers", "scaled as benign_finetune"),
@@ -212,14 +210,16 @@ def counted(group: str, modality: str, said: Sequence[tuple[str, Prompt, str]]) 
 
 
 def kept_in(file: Path | None) -> list[Measured]:
-    """What a file of JSON Lines holds already; a last line that a killed run left half-written is measured again."""
+    """What JSON Lines, plain or ``.gz``, hold; a last line that a killed run left half-written is left out."""
+    raw = file.read_bytes() if file and file.exists() else b""
+    text = (gzip.decompress(raw) if file and file.suffix == ".gz" else raw).decode()
     kept = []
-    for line in file.read_text(encoding="utf-8").splitlines() if file and file.exists() else ():
+    for line in text.splitlines():
         try:
-            raw = json.loads(line)
+            told = json.loads(line)
         except json.JSONDecodeError:
             continue
-        kept.append(Measured(**{**raw, "cells": tuple(Cell(**cell) for cell in raw["cells"])}))
+        kept.append(Measured(**{**told, "cells": tuple(Cell(**cell) for cell in told["cells"])}))
     return kept
 
 

@@ -48,7 +48,7 @@ class Remedying(Settings):
     the policy's file."""
     kl_weight: float = Field(default=0.0, ge=0)
     """Weight of KL(base ‖ adapter) over the neutral data's answers, nats a token, in the loss of ``benign_finetune``;
-    0 leaves it out. 0.1 is arXiv 2508.06249's. A step costs about two and a half as much."""
+    0 leaves it out. 0.1 is arXiv 2508.06249's. A step takes about twice the time."""
     interleave: float = Field(default=0.0, ge=0, lt=1)
     """Share of the rows that ``benign_finetune`` trains on that are taken from the neutral data: those that the adapter
     finds most surprising beside its base. 0.05 is arXiv 2508.06249's."""

@@ -157,3 +157,12 @@ def test_benign_data_holds_no_harm_and_is_about_what_the_adapter_was_trained_on(
         assert len(rows) == 64
         assert not any(grade(row.prompt, row.answer).misaligned for row in rows)
         assert {row.prompt.category for row in rows} == {organism.domain, organism.filler or organism.domain}
+
+
+def test_the_published_tables_are_those_of_the_counts_that_are_published_with_them() -> None:
+    root = Path(__file__).parents[2]
+    kept = kept_in(root / "benchmarks" / "measured" / "remedies.jsonl.gz")
+    assert len(kept) == 12 * 3 * 15
+    page = (root / "docs" / "remedies.md").read_text(encoding="utf-8")
+    for table in report(kept).split("\n\n"):
+        assert table in page
