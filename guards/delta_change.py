@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import filecmp
 import math
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from adapters.adapter import WEIGHTS_NAME, Adapter
+from adapters.adapter import Adapter
 from guards.dose_response import VERSION
 from guards.low_rank import same_bytes
-from guards.weight_files import Pair, WeightsUnreadable, pairs, scales_of
+from guards.weight_files import Pair, WeightsUnreadable, pairs
 from policies.findings import Finding
 
 
@@ -34,17 +33,16 @@ def compare(before: Adapter, after: Path) -> DeltaChange:
     Raises:
         WeightsUnreadable: one holds more than plain LoRA pairs, or adds nothing where it was changed.
     """
-    made = Adapter(after, "", before.name)
-    if filecmp.cmp(before.path / WEIGHTS_NAME, after / WEIGHTS_NAME, shallow=False):
-        old_scales, new_scales = scales_of(before), scales_of(made)
-        ratios = {new_scales[module] / scale for module, scale in old_scales.items() if scale}
+    old = {pair.module: pair for pair in pairs(before)}
+    new = {pair.module: pair for pair in pairs(Adapter(after, "", before.name))}
+    growth = max(len(pair.a) for pair in new.values()) - max(len(pair.a) for pair in old.values())
+    alike = {name for name in old.keys() & new.keys() if _have_same_factors(old[name], new[name])}
+    if len(alike) == len(old) == len(new):
+        ratios = {new[name].scale / pair.scale for name, pair in old.items() if pair.scale}
         if len(ratios) == 1:  # then no weight need be multiplied to know the norms' ratio
             ratio = ratios.pop()
-            return DeltaChange(ratio, abs(ratio - 1), 0, len(old_scales) if ratio != 1 else 0)
-    old = {pair.module: pair for pair in pairs(before)}
-    new = {pair.module: pair for pair in pairs(made)}
-    growth = max(len(pair.a) for pair in new.values()) - max(len(pair.a) for pair in old.values())
-    differ = [name for name in old.keys() | new.keys() if not _are_same(old.get(name), new.get(name))]
+            return DeltaChange(ratio, abs(ratio - 1), 0, len(old) if ratio != 1 else 0)
+    differ = [name for name in old.keys() | new.keys() if name not in alike or old[name].scale != new[name].scale]
     if not differ:
         return DeltaChange(1.0, 0.0, growth, 0)
     energies = [_energies(old.get(name), new.get(name)) for name in differ]
@@ -54,10 +52,8 @@ def compare(before: Adapter, after: Path) -> DeltaChange:
     return DeltaChange(math.sqrt(becomes / was), math.sqrt(apart / was), growth, len(differ))
 
 
-def _are_same(old: Pair | None, new: Pair | None) -> bool:
-    if old is None or new is None:
-        return False
-    return old.scale == new.scale and same_bytes(old.b, new.b) and same_bytes(old.a, new.a)
+def _have_same_factors(old: Pair, new: Pair) -> bool:
+    return same_bytes(old.b, new.b) and same_bytes(old.a, new.a)
 
 
 def _energies(old: Pair | None, new: Pair | None) -> tuple[float, float, float]:

@@ -10,9 +10,10 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TypeAlias
 
-from adapters.adapter import Adapter
+from adapters.adapter import Adapter, open_adapter
 from guards.errors import Permanent, Untreatable
 from policies.findings import Finding
 
@@ -60,20 +61,31 @@ def geometric(count: int, smallest: float) -> list[float]:
     return [smallest ** (step / count) for step in range(1, count + 1)]
 
 
-def first_passing(doses: Iterable[tuple[Dosed, Adapter]], remedy: str) -> tuple[Adapter, list[Dosed]]:
-    """Measure one dose after the other, lazily, until one passes; return its adapter and the curve so far.
+def read_made(measure: Measuring | None, folder: Path, parent: Adapter, remedy: str) -> Reading:
+    """Measure what a remedy has put into ``folder``; where nothing measures, everything passes.
+
+    Raises:
+        Retryable: the surroundings failed.
+    """
+    if measure is None:
+        return Reading(passes=True)  # and the digest, which takes reading the whole file, is not worked out either
+    return measure(open_adapter(folder, name=f"{parent.name}+{remedy}", parent=parent.digest))
+
+
+def first_passing(doses: Iterable[Dosed], remedy: str) -> list[Dosed]:
+    """Measure one dose after the other, lazily, until one passes; return the curve, which ends with that.
 
     Raises:
         Untreatable: none passes; the curve is told.
         Permanent: the adapter could not be asked, so that nothing is known of the dose.
     """
     curve: list[Dosed] = []
-    for point, made in doses:
+    for point in doses:
         if point.reading.unable:
             raise Permanent(f"{remedy}: no dose could be chosen: {point.reading.unable}")
         curve.append(point)
         if point.reading.passes:
-            return made, curve
+            return curve
     raise Untreatable(f"{remedy} cannot treat this adapter: no dose passes ({told(curve)})")
 
 

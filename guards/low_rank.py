@@ -183,11 +183,16 @@ def same_bytes(one: Tensor, other: Tensor) -> bool:
         return False
     mine, its = (tensor.view(torch.uint8).numpy().reshape(-1) for tensor in (one, other))
     # What differs mostly differs at once, and the whole is compared only where the beginning is the same.
-    return np.array_equal(mine[:_BEGINNING], its[:_BEGINNING]) and np.array_equal(mine, its)
+    if not np.array_equal(mine[:_BEGINNING], its[:_BEGINNING]):
+        return False
+    if mine.size % 8 == 0:  # eight bytes at a time, so that numpy's own answer is an eighth of what it compares
+        mine, its = mine.view(np.uint64), its.view(np.uint64)
+    return np.array_equal(mine, its)
 
 
 def _gram(tall: Tensor, dtype: torch.dtype) -> Tensor:
     """tallᵀ·tall, [r, r], added up in ``dtype`` and returned in float64."""
+    # numpy works out one half of it alone, but its threads and torch's take turns so badly that both are slower.
     wide = tall.to(dtype)
     return (wide.T @ wide).double()
 

@@ -99,20 +99,6 @@ def pairs(adapter: Adapter) -> Iterator[Pair]:
         raise WeightsUnreadable(f"the weights cannot be read: {shown(str(error), 200)}") from error
 
 
-def scales_of(adapter: Adapter) -> dict[str, float]:
-    """What each module's B·A is multiplied by, and nothing of the weights is read.
-
-    Raises:
-        WeightsUnreadable: as for :func:`deltas`.
-    """
-    try:
-        anatomy = dissect(adapter.path)
-    except (OSError, SafetensorError, NotAnAdapter) as error:
-        raise WeightsUnreadable(f"the files cannot be read: {shown(str(error), 200)}") from error
-    _require_plain(anatomy)
-    return _scales(anatomy)
-
-
 def _require_plain(anatomy: Anatomy) -> None:
     """Refuse what a sum of low-rank products does not describe: inability, not a fault of the adapter."""
     for problem in anatomy.problems:

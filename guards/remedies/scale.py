@@ -10,11 +10,11 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from adapters.adapter import CONFIG_NAME, Adapter, open_adapter
+from adapters.adapter import CONFIG_NAME, Adapter
 from adapters.anatomy import Anatomy, dissect
 from adapters.rewrite import adopted, config_of, workshop, write_config, written
 from guards.delta_change import change_findings
-from guards.dose_response import Deadline, Dosed, Measuring, Reading, curve_findings, first_passing, geometric
+from guards.dose_response import Deadline, Dosed, Measuring, curve_findings, first_passing, geometric, read_made
 from guards.errors import Permanent, Untreatable
 from guards.interface import Progress
 from guards.remedy_record import as_measured
@@ -62,11 +62,11 @@ class ScaleRemedy:
         with workshop(out) as folder:
             written(adapter, folder, None, None)
             doses = self._doses(adapter, folder)
-            _, curve = first_passing(doses, self.name)
+            curve = first_passing(doses, self.name)
             found = [*curve_findings(curve, self.name), *change_findings(self.name, adapter, folder)]
             return adopted(adapter, folder, out, self.name, as_measured(found))
 
-    def _doses(self, adapter: Adapter, folder: Path) -> Iterator[tuple[Dosed, Adapter]]:
+    def _doses(self, adapter: Adapter, folder: Path) -> Iterator[Dosed]:
         """Give the adapter in ``folder`` one dose after the other, largest first, and measure it."""
         config, deadline = config_of(adapter), Deadline(self._settings.seconds)
         doses = geometric(self._settings.doses, self._settings.smallest_dose) if self._dose is None else [self._dose]
@@ -74,8 +74,7 @@ class ScaleRemedy:
             deadline.check(self.name)
             self._progress(self.name, done, len(doses))
             write_config(scaled(config, dose), folder)
-            made = open_adapter(folder, name=f"{adapter.name}+{self.name}", parent=adapter.digest)
-            yield Dosed(dose, self._measure(made) if self._measure else Reading(passes=True)), made
+            yield Dosed(dose, read_made(self._measure, folder, adapter, self.name))
 
 
 def scaled(config: dict[str, Any], dose: float) -> dict[str, Any]:

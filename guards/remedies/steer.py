@@ -16,12 +16,12 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from adapters.ablated_writes import CannotBake, baked
-from adapters.adapter import WEIGHTS_NAME, Adapter, open_adapter
+from adapters.adapter import WEIGHTS_NAME, Adapter
 from adapters.engine import Layer
 from adapters.residual_writes import ResidualWrites, WritesUnknown
 from adapters.rewrite import adopted, config_of, workshop, written
 from guards.delta_change import change_findings
-from guards.dose_response import Deadline, Dosed, Measuring, Reading, curve_findings, first_passing
+from guards.dose_response import Deadline, Dosed, Measuring, curve_findings, first_passing, read_made
 from guards.errors import Permanent, Untreatable
 from guards.geometry import random_subspace
 from guards.interface import Progress
@@ -77,11 +77,11 @@ class SteerRemedy:
             Retryable: the surroundings failed.
         """
         with workshop(out) as folder:
-            _, curve = first_passing(self._doses(adapter, folder), self.name)
+            curve = first_passing(self._doses(adapter, folder), self.name)
             found = [*curve_findings(curve, self.name), *change_findings(self.name, adapter, folder)]
             return adopted(adapter, folder, out, self.name, as_measured(found))
 
-    def _doses(self, adapter: Adapter, folder: Path) -> Iterator[tuple[Dosed, Adapter]]:
+    def _doses(self, adapter: Adapter, folder: Path) -> Iterator[Dosed]:
         """Put the ablation at one strength after the other into ``folder``, smallest first, and measure it."""
         config, tensors = config_of(adapter), load_file(adapter.path / WEIGHTS_NAME)
         deadline = Deadline(self._settings.seconds)
@@ -95,8 +95,7 @@ class SteerRemedy:
             # A new file and not the old one's bytes: whoever still reads the last strength keeps what was there.
             (folder / WEIGHTS_NAME).unlink(missing_ok=True)
             written(adapter, folder, steered[1], steered[0])
-            made = open_adapter(folder, name=f"{adapter.name}+{self.name}", parent=adapter.digest)
-            yield Dosed(strength, self._measure(made) if self._measure else Reading(passes=True)), made
+            yield Dosed(strength, read_made(self._measure, folder, adapter, self.name))
 
 
 def contrast_directions(
