@@ -30,6 +30,18 @@ def remedy(
         Path | None,
         typer.Option(help="JSONL of benign conversations, for benign_finetune. [default: the policy's]"),
     ] = None,
+    neutral_data: Annotated[
+        Path | None,
+        typer.Option(help="JSONL of everyday conversations, for the two options below. [default: the policy's]"),
+    ] = None,
+    kl_weight: Annotated[
+        float | None,
+        typer.Option(help="benign_finetune: weight of KL to the base on them, 0.1 say. [default: the policy's, or 0]"),
+    ] = None,
+    interleave: Annotated[
+        float | None,
+        typer.Option(help="benign_finetune: their share of the rows, 0.05 say. [default: the policy's, or 0]"),
+    ] = None,
     policy: Annotated[
         str | None,
         typer.Option(
@@ -71,6 +83,9 @@ def remedy(
         base=base,
         reference=reference,
         benign_data=benign_data,
+        neutral_data=neutral_data,
+        kl_weight=kl_weight,
+        interleave=interleave,
         policy=policy,
         judge_dir=judge_dir,
         judge_url=judge_url,

@@ -9,6 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import get_args
 
+from pydantic import ValidationError
+
 from adapters.adapter import Adapter, open_adapter
 from guards.dose_response import Reading
 from guards.errors import Permanent
@@ -25,6 +27,7 @@ from monitor.ledger import Ledger
 from monitor.models import Models
 from policies.findings import Finding
 from policies.policy import NEED_REFERENCE, Policy, RemedyName
+from policies.remedying import Remedying
 
 METHODS: tuple[RemedyName, ...] = get_args(RemedyName)
 """Every remedy by name."""
@@ -48,6 +51,12 @@ class RemedyRequest:
     """The base's Reference; None for what the policy names."""
     benign_data: Path | None = None
     """JSONL of benign conversations; None for what the policy names."""
+    neutral_data: Path | None = None
+    """JSONL of everyday conversations; None for what the policy names."""
+    kl_weight: float | None = None
+    """Weight of KL to the base on them; None for the policy's."""
+    interleave: float | None = None
+    """Their share of the rows that are trained on, 0 to below 1; None for the policy's."""
     policy: str | None = None
     """A policy's file or a shipped one's name: suites, judge, limits and the remedy's settings."""
     judge_dir: Path | None = None
@@ -142,10 +151,7 @@ def _base_and_policy(request: RemedyRequest, work: Path) -> tuple[Path | str, Po
         changes["judge"] = judge
     if request.reference is not None:
         changes["reference"] = request.reference.resolve()
-    if request.benign_data is not None:
-        data = request.benign_data.resolve()
-        changes["remedying"] = policy.remedying.model_copy(update={"benign_data": data})
-    policy = policy.model_copy(update=changes)
+    policy = policy.model_copy(update={**changes, "remedying": _settings(request, policy.remedying)})
     if request.method in NEED_REFERENCE and policy.reference is None:
         raise UsageError(
             f"{request.method} needs --reference R, as 'alignwatch calibrate --out R' wrote it for this base"
@@ -153,6 +159,19 @@ def _base_and_policy(request: RemedyRequest, work: Path) -> tuple[Path | str, Po
     if request.method == "benign_finetune" and policy.remedying.benign_data is None:
         raise UsageError("benign_finetune needs --benign-data F, a JSONL of conversations")
     return base, policy
+
+
+def _settings(request: RemedyRequest, known: Remedying) -> Remedying:
+    """The policy's settings of remedies under what was typed."""
+    typed: dict[str, object] = {"kl_weight": request.kl_weight, "interleave": request.interleave}
+    files = {"benign_data": request.benign_data, "neutral_data": request.neutral_data}
+    typed |= {name: file.resolve() for name, file in files.items() if file is not None}
+    try:
+        return Remedying.model_validate({**known.model_dump(), **{k: v for k, v in typed.items() if v is not None}})
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = "".join(f"--{name}: ".replace("_", "-") for name in first["loc"] if isinstance(name, str))
+        raise UsageError(f"{where}{first['msg'].removeprefix('Value error, ')}") from error
 
 
 @contextmanager

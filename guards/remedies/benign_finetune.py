@@ -14,6 +14,10 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
+import peft
+import torch
+import transformers
+
 from adapters.adapter import Adapter, open_adapter
 from adapters.base_model import LoadedBase
 from adapters.kl_to_base import NeutralGround
@@ -144,8 +148,8 @@ class BenignFinetuneRemedy:
             )
 
     def _key(self, adapter: Adapter, rows: Sequence[Conversation]) -> str:
-        """Everything that the weights after so many steps depend on, the libraries' versions left aside."""
-        told = hashlib.sha256()
+        """Everything that the weights after so many steps depend on."""
+        told = hashlib.sha256(f"{torch.__version__} {transformers.__version__} {peft.__version__}".encode())
         told.update(f"{self._engine.base} {adapter.digest} {self._training} {self._settings.kl_weight}".encode())
         for row in (*rows, *(self._neutral if self._settings.kl_weight else ())):
             told.update(repr(row).encode() + b"\n")

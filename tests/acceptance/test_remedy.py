@@ -111,6 +111,28 @@ def test_without_a_policy_nothing_is_asked_and_what_changed_is_told(
     assert "what it adds differs from before by 0." in done.stdout
 
 
+def test_everyday_conversations_are_interleaved_by_hand(
+    picture_world: World, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    data = _benign(picture_world, tmp_path)
+    options = [
+        "--benign-data",
+        data,
+        "--neutral-data",
+        data,
+        "--interleave",
+        "0.2",
+        "--out",
+        tmp_path / "made",
+        "--json",
+    ]
+    arguments = [picture_world.bad, "--base", picture_world.base, "--method", "benign_finetune", *options]
+    done = called(capsys, "remedy", *arguments)
+    assert done.returncode == 0, done.stderr
+    told = {found["measure"] for found in json.loads(done.stdout)["measured"]}
+    assert "perplexity_gap" in told
+
+
 def test_steering_by_hand_grows_the_rank_and_says_so(
     picture_world: World, reference: Reference, policy: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -158,6 +180,9 @@ def test_an_adapter_that_the_remedy_cannot_treat_is_told_apart_from_a_slip(
         (["--method", "benign_finetune"], r"needs --benign-data"),
         (["--method", "benign_finetune", "--benign-data", "{empty}"], r"empty\.jsonl: holds no rows"),
         (["--method", "benign_finetune", "--benign-data", "{torn}"], r"torn\.jsonl:2: not JSON"),
+        (["--method", "scale", "--neutral-data", "{torn}"], r"set one of them above 0"),
+        (["--method", "scale", "--kl-weight", "0.1"], r"need neutral_data"),
+        (["--method", "scale", "--interleave", "1"], r"--interleave: Input should be less than 1"),
         (["--method", "project", "--reference", "{tmp}"], r"calibrate it again"),
         (["--method", "project", "--reference", "{foreign}"], r"calibrated on base sha256-"),
         (["--method", "scale", "--judge-url", "ftp://x", "--judge-model", "m"], r"no http address"),
