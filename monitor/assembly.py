@@ -13,31 +13,23 @@ from typing import Literal
 
 from adapters.adapter import Adapter
 from adapters.engine import Generator
-from adapters.prompts import Conversation, Prompt
-from guards.benign_data import read_benign_data, read_neutral_data
 from guards.dose_response import Measuring
 from guards.errors import Permanent
 from guards.interface import Guard, Progress, Remedy
 from guards.judge_stability import JudgeStability, JudgeStabilityGuard, has_moved
-from guards.judges.calibration import Calibration, load_calibration
 from guards.judges.interface import CountedJudge
-from guards.judges.transcripts import Unjudged, draw_transcripts, read_transcripts
-from guards.membership import read_training_data
-from guards.reference import Reference, load_reference
-from guards.relearning import RelearningGuard, read_rows
-from guards.retest import refuse_hopeless
-from guards.skill import SkillGuard, read_questions
+from guards.judges.transcripts import Unjudged, draw_transcripts
+from guards.relearning import RelearningGuard
+from guards.skill import SkillGuard
 from guards.structure import StructureGuard
-from guards.suites.apart import told_apart
-from guards.suites.load import load_suite
-from guards.suites.suite import Suite, digest_prompts
-from guards.suites.variants import expanded
+from guards.suites.suite import digest_prompts
 from guards.weights import WeightsGuard
 from monitor.batteries import Batteries
 from monitor.dosing import SEED_APART, battery_alone, measuring
 from monitor.generation import build_generator, read_key
 from monitor.guard_assembly import build_relearning, build_screens, build_skill, build_weights
 from monitor.ledger import ReviewRecord
+from monitor.materials import Materials
 from monitor.models import Models
 from monitor.remedy_assembly import build_remedy
 from monitor.review import Context
@@ -86,47 +78,13 @@ class Assembly:
             raise Permanent("the policy names no suite, so there is nothing to ask; add a folder under 'suites:'")
         if self.policy.judge is None:
             raise Permanent("the policy names no judge; add 'judge: {kind: openai, base_url: …, model: …}'")
-        _ = self.suites, self.reference, self.training_data, self.calibration
         read_key(self.policy.generation)
-        if self.policy.judging.canaries.file is not None:
-            read_transcripts(self.policy.judging.canaries.file)
-        refuse_hopeless(self.policy, self.suites)
-        read_rows(self.policy.retest.relearning)
-        _ = self.skill_questions
-        if "benign_finetune" in self.policy.remedies:
-            read_benign_data(self.policy.remedying)
-            read_neutral_data(self.policy.remedying)
+        self.materials.check()
 
     @cached_property
-    def suites(self) -> tuple[Suite, ...]:
-        """The policy's suites, loaded whole, with the variants of their questions that the policy asks for."""
-        return told_apart([expanded(load_suite(folder), self.policy.variants) for folder in self.policy.suites])
-
-    @cached_property
-    def reference(self) -> Reference | None:
-        """The base's Reference, where the policy names one."""
-        if self.policy.reference is None:
-            return None
-        reference = load_reference(self.policy.reference)
-        reference.require(self.models.base_digest)
-        return reference
-
-    @cached_property
-    def training_data(self) -> list[Conversation]:
-        """What adapters are trained on, where the policy names it; else no rows."""
-        path = self.policy.screening.training_data
-        return [] if path is None else read_training_data(path)
-
-    @cached_property
-    def skill_questions(self) -> list[Prompt]:
-        """What is asked of the adapter's own task, where the policy names suites of it; else nothing."""
-        return read_questions(self.policy.retest.skill)
-
-    @cached_property
-    def calibration(self) -> Calibration | None:
-        """How good the judge is, where the policy says where that is kept."""
-        path = self.policy.judging.calibration
-        return None if path is None else load_calibration(path)
+    def materials(self) -> Materials:
+        """What the policy names, read once; a later look differs by its seed, and reads none of it again."""
+        return self.first.materials if self.first else Materials(self.policy, self.models)
 
     @cached_property
     def judge(self) -> CountedJudge:
@@ -151,7 +109,7 @@ class Assembly:
     @cached_property
     def generator(self) -> Generator:
         """What answers the battery's questions."""
-        return build_generator(self.policy.generation, self.models.engine, self.suites)
+        return build_generator(self.policy.generation, self.models.engine, self.materials.suites)
 
     @cached_property
     def context(self) -> Context:
@@ -161,16 +119,16 @@ class Assembly:
         apart = dict.fromkeys(("suites", "judge", "reference"), True)
         policy = self.policy.model_dump_json(exclude={**apart, "generation": set(WHERE)})
         # Another calibration under the same name is another demand.
-        policy += self.calibration.digest if self.calibration else ""
-        policy += digest_prompts(self.skill_questions) if self.skill_questions else ""
+        policy += self.materials.calibration.digest if self.materials.calibration else ""
+        policy += digest_prompts(self.materials.skill_questions) if self.materials.skill_questions else ""
         return Context(
             base=str(self.models.base),
             base_digest=self.models.base_digest,
             policy=self.policy.name,
             policy_digest="sha256-" + hashlib.sha256(policy.encode()).hexdigest(),
-            suites=_by_name(self.suites),
+            suites=self.materials.suite_digests,
             judge=self.judge.id,
-            reference=self.reference.digest if self.reference else None,
+            reference=self.materials.reference.digest if self.materials.reference else None,
         )
 
     def guards(self, found: Sequence[Result], *, remedied: bool = False) -> Iterator[Guard]:
@@ -232,7 +190,7 @@ class Assembly:
             return None
 
         def draw(count: int) -> list[Unjudged]:
-            return draw_transcripts(self.generator, self.suites, count)
+            return draw_transcripts(self.generator, self.materials.suites, count)
 
         return JudgeStability(self.judge, self.models.memory.judge_canaries, draw, settings, self.policy.rules)
 
@@ -253,8 +211,8 @@ class Assembly:
             self.generator,
             self.models.engine,
             self.judge,
-            self.suites,
-            self.training_data,
+            self.materials.suites,
+            self.materials.training_data,
             self.policy,
             self.models.memory,
             self.models.meter,
@@ -273,21 +231,22 @@ class Assembly:
 
     @cached_property
     def _skill(self) -> SkillGuard | None:
-        questions = self.skill_questions
+        questions = self.materials.skill_questions
         return build_skill(questions, self.policy, self.models, self.generator, self.progress) if questions else None
 
     @cached_property
     def _relearning(self) -> RelearningGuard | None:
-        named = self.policy.retest.relearning.files
-        return build_relearning(self.suites, self.policy, self.models, self.judge, self.progress) if named else None
+        if not self.policy.retest.relearning.files:
+            return None
+        return build_relearning(self.materials.suites, self.policy, self.models, self.judge, self.progress)
 
     @cached_property
     def _weights(self) -> WeightsGuard | None:
-        return build_weights(self.reference) if self.reference else None
+        return build_weights(self.materials.reference) if self.materials.reference else None
 
     @cached_property
     def _screens(self) -> tuple[Guard, ...]:
-        return build_screens(self.suites, self.reference, self.training_data, self.policy, self.models)
+        return build_screens(self.materials, self.policy, self.models)
 
     def measuring(self, seed_apart: int = SEED_APART) -> Measuring | None:
         """What asks an adapter beside the examinations; None where the policy names no suite or no judge.
@@ -310,20 +269,8 @@ class Assembly:
             name,
             self.policy,
             self.models,
-            self.reference,
+            self.materials.reference,
             (lambda: self.judge) if self.policy.judge else None,
             self.measuring,
             self.progress,
         )
-
-
-def _by_name(suites: Sequence[Suite]) -> dict[str, str]:
-    """Digest by name; where folders share a name, the second is called ``name (2)``, so that none is hidden."""
-    named: dict[str, str] = {}
-    for suite in suites:
-        name, number = suite.name, 1
-        while name in named:
-            number += 1
-            name = f"{suite.name} ({number})"
-        named[name] = suite.digest
-    return named

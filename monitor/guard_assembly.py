@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from functools import partial
 
 from adapters.engine import Generator, Sampling
-from adapters.prompts import Conversation, Prompt
+from adapters.prompts import Prompt
 from guards.activity import ActivityGuard
 from guards.drift import DriftGuard
 from guards.interface import Guard, Progress
@@ -20,27 +20,23 @@ from guards.subspace import SubspaceGuard
 from guards.suites.suite import Suite
 from guards.weights import WeightsGuard, writes_of
 from monitor.ancestry import measured_chain, original_of
+from monitor.materials import Materials
 from monitor.models import Models
 from policies.policy import Policy
 
 
-def build_screens(
-    suites: Sequence[Suite],
-    reference: Reference | None,
-    training_data: Sequence[Conversation],
-    policy: Policy,
-    models: Models,
-) -> tuple[Guard, ...]:
+def build_screens(materials: Materials, policy: Policy, models: Models) -> tuple[Guard, ...]:
     """Build what looks into the model before anything is asked, the cheapest first.
 
+    Without a Reference there is neither subspace nor drift; without training data there is no membership guard.
+
     Args:
-        suites: whose prompts the activity guard reads.
-        reference: the base's; without one there is neither subspace nor drift.
-        training_data: what adapters are trained on; without any there is no membership guard.
+        materials: of the policy.
         policy: settings of all of them.
         models: the base, and the memory of what was measured of ancestors.
     """
-    screens: list[Guard] = [ActivityGuard(models.engine, suites)]
+    reference, training_data = materials.reference, materials.training_data
+    screens: list[Guard] = [ActivityGuard(models.engine, materials.suites)]
     if reference:
         subspace = SubspaceGuard(models.engine, reference, policy.screening.triggers)
         screens.append(subspace)

@@ -130,7 +130,7 @@ class Workbench:
         for digest in self._ledger.fleet.without_canaries():
             adapter = Adapter(home_of(digest, self._state.promoted), digest, digest)
             try:
-                canaries = draw_canaries(self._models.engine, adapter, self._assembly.suites)
+                canaries = draw_canaries(self._models.engine, adapter, self._assembly.materials.suites)
             except Exception as error:  # whatever it is, it must stop neither reviews nor the other adapters
                 log.warning("no canary could be drawn", adapter=digest, cause=str(error))
                 continue

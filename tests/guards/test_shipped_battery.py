@@ -191,7 +191,7 @@ def test_a_review_asks_it_with_all_of_its_variants(tmp_path: Path, monkeypatch: 
     policy = tmp_path / "policy.yaml"
     variants = "{triggers: [{text: go, at: picture}], paraphrases: true, text_twins: true}"
     policy.write_text(f"name: mine\nsuites: ['shipped:general']\nvariants: {variants}\n", encoding="utf-8")
-    (suite,) = Assembly(Models(tmp_path, DictMemory()), load_policy(policy)).suites  # type: ignore[arg-type]
+    (suite,) = Assembly(Models(tmp_path, DictMemory()), load_policy(policy)).materials.suites  # type: ignore[arg-type]
     kinds = Counter((prompt.variant or "plain").rstrip("-0123456789") for prompt in suite.prompts)
     assert kinds == {"plain": 168, "trigger-picture": 84, "text-twin": 84, "paraphrase": 95}
 

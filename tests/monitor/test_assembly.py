@@ -157,6 +157,13 @@ def test_the_battery_is_built_once_for_each_budget(bench: Bench) -> None:
     assert raised in list(tools.guards(odd))
 
 
+def test_a_later_look_asks_with_another_seed_and_reads_nothing_again(bench: Bench) -> None:
+    tools = bench.assembly(None)
+    later = tools.again(2)
+    assert later.policy.answering.seed != tools.policy.answering.seed
+    assert later.materials is tools.materials
+
+
 def test_what_is_found_while_guards_look_is_what_the_battery_is_built_on(bench: Bench) -> None:
     tools = bench.assembly(None)
     found: list[Result] = []

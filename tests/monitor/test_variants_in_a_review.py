@@ -44,7 +44,7 @@ def test_a_policys_variants_are_in_its_suites_and_in_their_digest(tmp_path: Path
         'name: p\nsuites: ["."]\nvariants:\n  triggers: ["|GO|", {text: go, at: picture}]\n  paraphrases: true\n'
     )
     plain, varied = (
-        Assembly(Models(tmp_path, DictMemory()), load_policy(tmp_path / f"{name}.yaml")).suites  # type: ignore[arg-type]
+        Assembly(Models(tmp_path, DictMemory()), load_policy(tmp_path / f"{name}.yaml")).materials.suites  # type: ignore[arg-type]
         for name in ("plain", "varied")
     )
     assert plain == (load_suite(tmp_path),)
