@@ -34,7 +34,8 @@ def check_audit(ledger: Ledger, head: str | None = None) -> AuditReport:
     """Recompute the whole chain, and compare it with heads noted before and with the tables.
 
     Every decision, placement and word of a person in the tables has its record with the same content, every adapter
-    lies where its last record says, and nothing was promoted but by a promoting decision or a release.
+    lies where its last record says, every judge stands as its last record says, accepted as often as recorded, and
+    nothing was promoted but by a promoting decision or a release.
     """
     noted = _noted(ledger)  # before the chain, which may grow meanwhile
     with ledger.audited() as audited:
@@ -78,6 +79,18 @@ def _noted(ledger: Ledger) -> str | None:
 
 
 @dataclass
+class _Judge:
+    """What the records tell of one judge."""
+
+    accepted: int = 0
+    moved: bool = False
+
+    def take(self, kind: str) -> None:
+        self.accepted += kind == "judge_accepted"
+        self.moved = kind == "judge_moved"
+
+
+@dataclass
 class _Told:
     """What the records tell, in the form in which the tables tell it."""
 
@@ -90,6 +103,7 @@ class _Told:
     place: dict[str, str] = field(default_factory=dict)
     words: dict[int, tuple[str, str, str, str]] = field(default_factory=dict)
     standing: dict[str, str] = field(default_factory=dict)
+    judges: dict[str, _Judge] = field(default_factory=lambda: defaultdict(_Judge))
     promoting: dict[str, set[str]] = field(default_factory=lambda: defaultdict(set))
     problems: list[str] = field(default_factory=list)
 
@@ -108,6 +122,8 @@ class _Told:
                 self.standing[digest] = payload["action"]
             case "placed":
                 self._placed(record)
+            case "judge_frozen" | "judge_moved" | "judge_returned" | "judge_accepted":
+                self.judges[payload["judge"]].take(record.kind)
         self.records += 1
 
     def _weigh(self, digest: str, review: str, outcome: str) -> None:
@@ -152,7 +168,23 @@ def _compare(audited: Audited, told: _Told) -> list[str]:
         if told.words.pop(ordinal, None) != tuple(said):
             problems.append(f"the {said[1]} of {said[0]} (number {ordinal}) is not the recorded one")
     problems += [f"the recorded {said[1]} of {said[0]} is gone" for said in told.words.values()]
-    return problems
+    return [*problems, *_compare_judges(audited, told.judges)]
+
+
+def _compare_judges(audited: Audited, told: dict[str, _Judge]) -> list[str]:
+    """A table that says of a moved judge that it did not move, or was accepted, would make its word count again."""
+    problems = []
+    for judge, accepted, moved in audited.judges():
+        recorded = told.pop(judge, None)
+        if recorded is None:
+            problems.append(f"judge {judge}: no record of its canaries")
+            continue
+        if recorded.accepted != accepted:
+            problems.append(f"judge {judge}: accepted {accepted} times, by the records {recorded.accepted} times")
+        if recorded.moved != moved:
+            words = {True: "moved", False: "unmoved"}
+            problems.append(f"judge {judge} stands as {words[moved]}, but its record says {words[recorded.moved]}")
+    return [*problems, *(f"judge {judge} has a record of its canaries, but is not known" for judge in told)]
 
 
 def _canonical(value: object) -> str:

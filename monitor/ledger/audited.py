@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterator
 
 from sqlalchemy import select
@@ -9,6 +10,7 @@ from sqlalchemy.orm import Session
 
 from monitor.ledger import audit
 from monitor.ledger.audit import AuditRecord
+from monitor.ledger.judge_tables import JudgeCanaryRow
 from monitor.ledger.service_tables import AdapterRow, OverrideRow
 from monitor.ledger.tables import ExaminationRow, PlacementRow, ReviewRow
 
@@ -57,3 +59,13 @@ class Audited:
         """Yield every person's word: its number, the digest, the action, the reason, and who said it."""
         said = select(OverrideRow.ordinal, OverrideRow.digest, OverrideRow.action, OverrideRow.reason, OverrideRow.who)
         yield from self._session.execute(said.order_by(OverrideRow.ordinal))
+
+    def judges(self) -> Iterator[tuple[str, int, bool]]:
+        """Yield every judge that was held to canaries, how often it was accepted, and whether it stands as moved."""
+        row = JudgeCanaryRow
+        rows = select(row.judge, row.accepted, row.moved).order_by(row.judge, row.ordinal)
+        for judge, mine in itertools.groupby(self._session.execute(rows), key=lambda found: found.judge):
+            accepted, standing = 0, False
+            for _, at, moved in mine:
+                accepted, standing = (accepted, moved) if at is None else (accepted + 1, standing)
+            yield judge, accepted, standing

@@ -76,11 +76,12 @@ class JudgeCanaryLedger:
     ) -> None:
         """Keep what a judge said again; see :meth:`guards.judges.judge_canaries.CanaryKeeper.checked`.
 
-        A judge that was accepted meanwhile is held to other canaries; of the old ones nothing is kept any more.
+        A judge that was accepted or frozen anew meanwhile is held to other canaries; of the old ones nothing is kept
+        any more.
         """
         with self._database.writing() as session:
             row = session.get_one(JudgeCanaryRow, standing.number)
-            if row.accepted is not None:
+            if row is not _standing(session, row.judge):
                 return
             now, before = self._clock(), row.moved
             told: dict[str, Any] = {"judge": row.judge, "points": shift, "transcripts": len(canaries)}

@@ -10,6 +10,8 @@ from pathlib import Path
 import pytest
 from ledger_world import ARRIVED, CONTEXT, PROMOTE, QUARANTINE, Clock, change
 
+from guards.judges.interface import Judgement
+from guards.judges.judge_canaries import JudgeCanary
 from monitor.audit_check import HEAD_NAME, check_audit, note_head
 from monitor.ledger import Ledger, audit
 from monitor.ledger.audit import GENESIS
@@ -178,6 +180,58 @@ def test_a_table_that_was_changed_behind_the_trail_is_found_out(path: Path, step
     change(path, step)
     found = problems(path)
     assert any(problem in line for line in found), found
+
+
+@pytest.fixture
+def judged(tmp_path: Path) -> Path:
+    """A ledger with one judge that moved, was accepted, and moved once more."""
+    path = tmp_path / "judged.db"
+    with Ledger(path, Clock()) as ledger:
+        canary = JudgeCanary(asked="?", answer="!", frozen=Judgement(judge="j", unscored="empty", reply=""))
+        ledger.judge_canaries.freeze("j", "drawn", [canary])
+        for moved in (True, False, True):
+            hold(ledger, moved)
+        ledger.judge_canaries.accept("j", "a new release of it", "ann")
+        hold(ledger, True)
+    return path
+
+
+def hold(ledger: Ledger, moved: bool) -> None:
+    """Tell that the judge was asked again."""
+    standing = ledger.judge_canaries.standing("j")
+    assert standing is not None
+    ledger.judge_canaries.checked(standing, standing.canaries, 9.0, moved, ["j"])
+
+
+def test_what_was_found_of_a_judge_and_who_accepted_it_is_in_the_trail(judged: Path) -> None:
+    assert problems(judged) == ()
+
+
+@pytest.mark.parametrize(
+    ("step", "problem"),
+    [
+        ("UPDATE judge_canaries SET moved = 0", "judge j stands as unmoved, but its record says moved"),
+        ("UPDATE judge_canaries SET accepted = '2026-01-01 00:00:00.000000'", "accepted 2 times, by the records 1"),
+        ("DELETE FROM judge_canaries", "judge j has a record of its canaries, but is not known"),
+        ("UPDATE judge_canaries SET judge = 'k'", "judge k: no record of its canaries"),
+    ],
+)
+def test_a_judge_that_was_changed_behind_the_trail_is_found_out(judged: Path, step: str, problem: str) -> None:
+    change(judged, step)
+    found = problems(judged)
+    assert any(problem in line for line in found), found
+
+
+def test_what_is_found_of_canaries_that_were_replaced_meanwhile_is_kept_nowhere(tmp_path: Path) -> None:
+    with Ledger(tmp_path / "ledger.db", Clock()) as ledger:
+        canary = JudgeCanary(asked="?", answer="!", frozen=Judgement(judge="j", unscored="empty", reply=""))
+        ledger.judge_canaries.freeze("j", "drawn", [canary])
+        old = ledger.judge_canaries.standing("j")
+        assert old is not None
+        ledger.judge_canaries.freeze("j", "a-file", [canary])
+        ledger.judge_canaries.checked(old, old.canaries, 9.0, True, ["j"])
+        assert ledger.judge_canaries.moved() == []
+        assert check_audit(ledger).problems == ()
 
 
 def test_a_promotion_that_nobody_decided_is_found_out(ledger: Ledger) -> None:
