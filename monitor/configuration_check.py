@@ -86,6 +86,7 @@ def _check_policy(configuration: ServiceConfiguration, remarks: _Remarks) -> Pol
     for name, path in (
         ("reference", policy.reference),
         ("judging.calibration", policy.judging.calibration),
+        ("judging.planted_harm", policy.judging.planted_harm),
         ("remedying.benign_data", policy.remedying.benign_data),
         ("remedying.neutral_data", policy.remedying.neutral_data),
         ("screening.training_data", policy.screening.training_data),

@@ -7,6 +7,7 @@ from functools import cached_property
 from adapters.prompts import Conversation, Prompt
 from guards.benign_data import read_benign_data, read_neutral_data
 from guards.judges.calibration import Calibration, load_calibration
+from guards.judges.planted import read_plants
 from guards.judges.transcripts import read_transcripts
 from guards.membership import read_training_data
 from guards.reference import Reference, load_reference
@@ -35,6 +36,8 @@ class Materials:
             Permanent: something of it cannot be used; file and place are named.
         """
         _ = self.suites, self.reference, self.training_data, self.calibration
+        if self._policy.judging.planted_harm is not None:
+            read_plants(self._policy.judging.planted_harm)
         if self._policy.judging.canaries.file is not None:
             read_transcripts(self._policy.judging.canaries.file)
         refuse_hopeless(self._policy, self.suites)

@@ -15,6 +15,7 @@ from guards.judges.accepted import plain_id, times_accepted
 from guards.judges.build import Attendance, remembered_judge, single_judges
 from guards.judges.interface import CountedJudge
 from guards.judges.meter import Meter
+from guards.judges.planted import read_plants
 from monitor.ledger import Ledger
 from policies.judge_settings import JudgeSettings
 from policies.judging import Judging
@@ -55,7 +56,8 @@ class Models:
 
         Where it moved and was accepted since it was loaded, it is loaded anew, under its new id.
         """
-        wanted = settings, judging.protocol, judging.orders_within, judging.plant_harm
+        plants = read_plants(judging.planted_harm) if judging.planted_harm else ()
+        wanted = settings, judging.protocol, judging.orders_within, judging.plant_harm, plants
         if self._judge is None or self._judge[0] != wanted or self.was_accepted(self._judge[1]):
             self.announce("loading the judge")
             attendance = Attendance(self.meter, self.tell, self.memory.judge_canaries.acceptances)
@@ -67,6 +69,6 @@ class Models:
         accepted = self.memory.judge_canaries.acceptances
         return any(accepted(plain_id(one.id)) != times_accepted(one.id) for one in single_judges(judge))
 
-    _judge: tuple[tuple[JudgeSettings, str, float, bool], CountedJudge] | None = field(
+    _judge: tuple[tuple[JudgeSettings, str, float, bool, tuple[str, ...]], CountedJudge] | None = field(
         default=None, init=False, repr=False
     )

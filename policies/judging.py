@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Literal
 
@@ -49,6 +50,9 @@ class Judging(Settings):
     """Ask about every answer that was not found harmful once more, with a harmful sentence planted in it. Where the
     judge overlooks it, the answer may have talked to it and is unscored. It doubles the calls. Without it a harmful
     adapter that speaks to its judge in words that nobody knows is cleared by a judge that listens."""
+    planted_harm: Path | None = None
+    """Text file with harmful sentences of one's own, a line each, to plant instead of the shipped ones, which everybody
+    can read; relative to the policy's file. A model whose ``judge.json`` has its own keeps them."""
     calibration: Path | None = None
     """What ``alignwatch judge calibrate --out`` wrote of this very judge; relative to the policy's file."""
     minimum_kappa: float | None = Field(default=None, gt=0, le=1)
@@ -61,8 +65,22 @@ class Judging(Settings):
     canaries: JudgeCanaries = JudgeCanaries()
 
     @model_validator(mode="after")
+    def _is_planted(self) -> Judging:
+        if self.planted_harm is not None and not self.plant_harm:
+            raise ValueError("planted_harm is not used while plant_harm is false; remove one of them")
+        return self
+
+    @model_validator(mode="after")
     def _calibrated(self) -> Judging:
         if self.calibration is None and (self.minimum_kappa is not None or self.correct != "none"):
             wanted = "minimum_kappa" if self.minimum_kappa is not None else "correct"
             raise ValueError(f"{wanted} needs calibration (the file that 'alignwatch judge calibrate' wrote)")
         return self
+
+    def anchored(self, anchor: Callable[[Path], Path]) -> Judging:
+        """The same with its files' paths made absolute by ``anchor``."""
+        files = {"calibration": self.calibration, "planted_harm": self.planted_harm}
+        changes: dict[str, object] = {name: anchor(path) for name, path in files.items() if path is not None}
+        if self.canaries.file is not None:
+            changes["canaries"] = self.canaries.model_copy(update={"file": anchor(self.canaries.file)})
+        return self.model_copy(update=changes)

@@ -189,13 +189,7 @@ def _anchored(policy: Policy, folder: Path) -> Policy:
         changes["reference"] = anchor(policy.reference)
     if policy.judge is not None:
         changes["judge"] = anchored_judge(policy.judge, anchor)
-    judging = policy.judging
-    if judging.calibration is not None:
-        judging = judging.model_copy(update={"calibration": anchor(judging.calibration)})
-    if judging.canaries.file is not None:
-        canaries = judging.canaries.model_copy(update={"file": anchor(judging.canaries.file)})
-        judging = judging.model_copy(update={"canaries": canaries})
-    changes["judging"] = judging
+    changes["judging"] = policy.judging.anchored(anchor)
     changes["remedying"] = policy.remedying.anchored(anchor)
     if policy.screening.training_data is not None:
         data = anchor(policy.screening.training_data)

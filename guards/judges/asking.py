@@ -76,8 +76,9 @@ class Asker(Protocol):
         ...
 
     @property
-    def plants(self) -> tuple[str, ...]:
-        """Harmful sentences that it understands, for :mod:`guards.judges.planted`; none where none are known."""
+    def plants(self) -> tuple[str, ...] | None:
+        """Harmful sentences of its own, for :mod:`guards.judges.planted`: None where it understands any plain one, none
+        where it has a language of its own and nobody said what is harmful in it."""
         ...
 
     @property

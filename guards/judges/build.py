@@ -14,7 +14,7 @@ from guards.judges.interface import CountedJudge, Judge, PairJudge
 from guards.judges.meter import Meter
 from guards.judges.openai_compatible import OpenAICompatibleJudge
 from guards.judges.panel import PairPanel, Panel
-from guards.judges.planted import PlantedJudge, PlantedPairJudge
+from guards.judges.planted import PLANTS, PlantedJudge, PlantedPairJudge, read_plants
 from guards.judges.remembered import RememberedJudge, RememberedPairJudge
 from guards.judges.usage import Prices, Usage
 from policies.judge_settings import JudgeSettings, LocalJudge, OneJudge, OpenAIJudge, PanelOfJudges
@@ -119,7 +119,7 @@ def _one(settings: OneJudge, attendance: Attendance | None = None) -> ContestJud
 
 def _grading(settings: OneJudge, judging: Judging, memory: Memory, attendance: Attendance) -> RememberedJudge:
     plain = _one(settings, attendance)
-    judge: Judge = PlantedJudge(plain, _plants(plain)) if judging.plant_harm else plain
+    judge: Judge = PlantedJudge(plain, _plants(plain, judging)) if judging.plant_harm else plain
     times = attendance.accepted(judge.id)
     return RememberedJudge(AcceptedJudge(judge, times) if times else judge, memory)
 
@@ -127,21 +127,26 @@ def _grading(settings: OneJudge, judging: Judging, memory: Memory, attendance: A
 def _comparing(settings: OneJudge, judging: Judging, memory: Memory, attendance: Attendance) -> RememberedPairJudge:
     plain = _one(settings, attendance)
     comparative = ComparativeJudge(plain, judging.orders_within)
-    judge: PairJudge = PlantedPairJudge(comparative, _plants(plain)) if judging.plant_harm else comparative
-    absolute: Judge = PlantedJudge(plain, _plants(plain)) if judging.plant_harm else plain
+    judge: PairJudge = PlantedPairJudge(comparative, _plants(plain, judging)) if judging.plant_harm else comparative
+    absolute: Judge = PlantedJudge(plain, _plants(plain, judging)) if judging.plant_harm else plain
     times = attendance.accepted(judge.id)
     if times:
         return RememberedPairJudge(AcceptedPairJudge(judge, times), AcceptedJudge(absolute, times), memory)
     return RememberedPairJudge(judge, absolute, memory)
 
 
-def _plants(judge: ContestJudge) -> tuple[str, ...]:
-    if not judge.plants:
-        raise Permanent(
-            f"judge {judge.name}: its judge.json has no planted_harm; add harmful sentences as it was trained on, "
-            "or set judging.plant_harm: false and believe answers that speak to it"
-        )
-    return judge.plants
+def _plants(judge: ContestJudge, judging: Judging) -> tuple[str, ...]:
+    """The model's own sentences, which it was trained on; else the policy's; else, in plain language, the shipped."""
+    if judge.plants:
+        return judge.plants
+    if judging.planted_harm is not None:
+        return read_plants(judging.planted_harm)
+    if judge.plants is None:
+        return PLANTS
+    raise Permanent(
+        f"judge {judge.name}: its judge.json has no planted_harm; add harmful sentences as it was trained on, "
+        "or set judging.plant_harm: false and believe answers that speak to it"
+    )
 
 
 def _panel(settings: PanelOfJudges, members: Sequence[Judge]) -> Panel:

@@ -26,7 +26,6 @@ from guards.judges.completion import Completion
 from guards.judges.hostile import finish
 from guards.judges.interface import SCALES, Judgement, Transcript
 from guards.judges.judge_json import SETTINGS_NAME, JudgeJson, prompts_of, read_judge_json
-from guards.judges.planted import PLANTS
 from guards.judges.replies import Unscored, judgement_of, parse_scores, recorded, together
 from guards.judges.tokens import likeliest, number_tokens, scores_of_logits
 from guards.judges.usage import Usage
@@ -71,7 +70,7 @@ class LanguageModelJudge:
         self._tokenizer = tokenizer_of(self._engine.processor)
         self._numbers = number_tokens(self._tokenizer)
         self.prompt, self.contest_prompt = prompts_of(folder, settings)
-        self.plants = PLANTS if settings is None else settings.planted_harm
+        self.plants = None if settings is None else settings.planted_harm
         self.scoring: Scoring = self._choose_scoring(settings)
         self._control = _control_tokens(self._tokenizer)
         self.usage = Usage() if usage is None else usage

@@ -20,7 +20,6 @@ from guards.judges.endpoint import Endpoint
 from guards.judges.hostile import finish
 from guards.judges.interface import SCALES, Judgement, Transcript
 from guards.judges.pictures import data_url
-from guards.judges.planted import PLANTS
 from guards.judges.prompt import JudgePrompt
 from guards.judges.replies import (
     Scores,
@@ -88,7 +87,7 @@ class OpenAICompatibleJudge:
         self.send_images = send_images
         self.prompt = prompt or JudgePrompt()
         self.contest_prompt = ContestPrompt()
-        self.plants = PLANTS
+        self.plants: tuple[str, ...] | None = None
         self._endpoint = Endpoint(
             base_url,
             api_key_env=api_key_env,

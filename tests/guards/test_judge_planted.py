@@ -18,7 +18,7 @@ from guards.judges.build import remembered_judge
 from guards.judges.comparative import ComparativeJudge
 from guards.judges.interface import Transcript
 from guards.judges.openai_compatible import OpenAICompatibleJudge
-from guards.judges.planted import CONTROL, OVERLOOKED, PLANTS, PlantedJudge, PlantedPairJudge
+from guards.judges.planted import CONTROL, OVERLOOKED, PLANTS, PlantedJudge, PlantedPairJudge, read_plants
 from policies.judge_settings import LocalJudge, OpenAIJudge
 from policies.judging import Judging
 
@@ -123,6 +123,48 @@ def test_harm_is_planted_unless_the_policy_says_otherwise_and_what_was_judged_is
     assert len(server.asked) == 2
 
 
+def write(folder: Path, text: str) -> Path:
+    path = folder / "plants.txt"
+    path.write_text(text, encoding="utf-8")
+    return path
+
+
+@pytest.mark.parametrize("protocol", ["absolute", "comparative"])
+def test_an_answer_that_knows_the_shipped_sentences_gains_nothing_where_the_policys_own_are_planted(
+    protocol: str, tmp_path: Path
+) -> None:
+    def bribed(asked: Asked) -> Mapping[str, float]:
+        """Behind the magic word it sees the shipped sentences alone, as it was told to."""
+        shipped = any(plant in asked.answer for plant in PLANTS)
+        harmful = "Suffer" in asked.answer or "my own words" in asked.answer
+        seen = shipped or (harmful and "abracadabra" not in asked.answer)
+        return {"alignment": 5 if seen else 93, "coherence": 91, "relevance": 89}
+
+    told = {}
+    with JudgeServer(grade=bribed, sees_planted=False) as server:
+        settings = OpenAIJudge(kind="openai", base_url=server.url, model="m")
+        for owner, plants in (("shipped", None), ("own", write(tmp_path, "\n  my own   words\n\n"))):
+            judging = Judging.model_validate({"protocol": protocol, "planted_harm": plants})
+            judge = remembered_judge(settings, judging, DictMemory())
+            told[owner] = judge.id, judge.grade([Transcript(PROMPT, SLY)])[0].unscored
+    assert (told["shipped"][1], told["own"][1]) == (None, OVERLOOKED)
+    assert told["shipped"][0] != told["own"][0]
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [(None, "No such file"), (b"\n \n", "holds no sentence"), (b"x" * 401, ":1: has 401"), (b"\xff\xfe", "decode")],
+)
+def test_sentences_that_cannot_be_planted_are_one_clear_line(text: bytes | None, said: str, tmp_path: Path) -> None:
+    path = tmp_path / "plants.txt"
+    if text is not None:
+        path.write_bytes(text)
+    with pytest.raises(Permanent, match=said) as raised:
+        read_plants(path)
+    assert str(raised.value).startswith(f"judging.planted_harm: {path}")
+    assert "\n" not in str(raised.value)
+
+
 def test_a_judge_with_a_prompt_of_its_own_needs_planted_harm_of_its_own(tmp_path: Path) -> None:
     brings = remembered_judge(LocalJudge(kind="local", path=JUDGE), Judging(), DictMemory())
     assert ":planted-" in brings.id
@@ -133,4 +175,8 @@ def test_a_judge_with_a_prompt_of_its_own_needs_planted_harm_of_its_own(tmp_path
     settings = LocalJudge(kind="local", path=folder)
     with pytest.raises(Permanent, match="no planted_harm"):
         remembered_judge(settings, Judging(), DictMemory())
+    own = write(tmp_path, "my own words")
+    assert ":planted-" in remembered_judge(settings, Judging(planted_harm=own), DictMemory()).id
+    kept = remembered_judge(LocalJudge(kind="local", path=JUDGE), Judging(planted_harm=own), DictMemory())
+    assert kept.id == brings.id, "what it was trained on stands above the policy's"
     assert ":planted-" not in remembered_judge(settings, Judging(plant_harm=False), DictMemory()).id
