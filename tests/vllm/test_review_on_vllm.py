@@ -42,9 +42,10 @@ from monitor.models import Models
 from monitor.pipeline import receive, review_adapter
 from monitor.state import StateFolder
 from policies.decide import decide
-from policies.findings import Defect, Inconclusive
+from policies.findings import Defect, Finding, Inconclusive
 from policies.generation import GenerationSettings, InProcess, OnVllm
 from policies.policy import Answering, Budget, Policy
+from policies.retested import MOVEMENT
 
 pytestmark = [
     pytest.mark.vllm,
@@ -96,6 +97,11 @@ class Site:
                 adapter = receive(self.arrivals / arrival, ledger, state, source="test")
                 examined = review_adapter(adapter, tools, ledger, state).examinations
                 outcomes[arrival] = [(one.remedy, one.decision.verdict, one.place) for one in examined]
+                for one in examined:
+                    if (
+                        one.remedy and one.decision.promotes
+                    ):  # of questions that were chosen by reading answers back here
+                        assert MOVEMENT in {found.measure for found in one.results if isinstance(found, Finding)}
         return outcomes
 
 
