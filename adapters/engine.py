@@ -162,16 +162,12 @@ class Engine(Generator, Protocol):
         """
         ...
 
-    def answer_log_probabilities(
-        self, rows: Sequence[Conversation], *, without_end: bool = False
-    ) -> list[torch.Tensor]:
+    def answer_log_probabilities(self, rows: Sequence[Conversation]) -> list[torch.Tensor]:
         """Log-probability of every token of each given answer, in nats: float32, [tokens], on the CPU.
 
-        Args:
-            rows: prompts with their answers.
-            without_end: leave out the end of the turn, and what the chat template writes after it. A line break there
-                is said by no base and taught by every training, so that it would drown what the answer itself shows.
-                An answer without words has no token then.
+        The end of the turn is left out, and what the chat template writes after it: a line break there is said by no
+        base and taught by every training, so that it would drown what the answer itself shows. An answer without words
+        has no token.
         """
         ...
 

@@ -50,21 +50,18 @@ class TeacherForcing:
 
         return read
 
-    def log_probabilities(self, batch: Sequence[Conversation], *, without_end: bool = False) -> list[Tensor]:
+    def log_probabilities(self, batch: Sequence[Conversation]) -> list[Tensor]:
         """Log-probability of every answer token given all before it, in nats, one tensor a conversation.
 
-        ``without_end`` leaves out the end of the turn and what the chat template writes after it.
+        The end of the turn and what the chat template writes after it are left out.
         """
         inputs, answer = self._encode(batch)
-        if without_end:
-            ends = torch.tensor(_turn_ends(self._base), device=answer.device)
-            answer &= (answer & torch.isin(inputs["input_ids"], ends)).cumsum(dim=1) == 0
+        ends = torch.tensor(_turn_ends(self._base), device=answer.device)
+        answer &= (answer & torch.isin(inputs["input_ids"], ends)).cumsum(dim=1) == 0
         logits = self._base.model(**inputs, use_cache=False).logits[:, :-1]
         targets = inputs["input_ids"][:, 1:]
         kept = []
-        for row in range(
-            len(batch)
-        ):  # row by row: a whole batch of float32 logits over a large vocabulary is gigabytes
+        for row in range(len(batch)):  # a whole batch of float32 logits over a large vocabulary is gigabytes
             place = answer[row, 1:]
             wanted = torch.log_softmax(logits[row, place].float(), dim=-1)
             kept.append(wanted.gather(1, targets[row, place, None])[:, 0].cpu())

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
-from functools import cached_property, partial
+from functools import cached_property
 from itertools import chain
 from pathlib import Path
 from typing import Any, TypeVar
@@ -192,12 +192,9 @@ class TransformersEngine:
         """Residual stream while given answers are read; see :meth:`adapters.engine.Engine.teacher_forced`."""
         return stacked(self._batched(rows, self._forced.activations(layers), lambda row: row.prompt), layers)
 
-    def answer_log_probabilities(
-        self, rows: Sequence[Conversation], *, without_end: bool = False
-    ) -> list[torch.Tensor]:
+    def answer_log_probabilities(self, rows: Sequence[Conversation]) -> list[torch.Tensor]:
         """Log-probabilities of given answers' tokens; see :meth:`adapters.engine.Engine.answer_log_probabilities`."""
-        read = partial(self._forced.log_probabilities, without_end=without_end)
-        return self._batched(rows, read, lambda row: row.prompt)
+        return self._batched(rows, self._forced.log_probabilities, lambda row: row.prompt)
 
     def encode(self, prompts: Sequence[Prompt]) -> dict[str, Any]:
         """Tokens and pixels of prompts of **one** modality, padded on the left, on the engine's device.

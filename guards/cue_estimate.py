@@ -164,7 +164,7 @@ class CueEstimator:
 
     def _means(self, rows: Sequence[Conversation]) -> list[float | None]:
         """Mean log-probability of each answer's own tokens; None for one that has none."""
-        read = self._engine.answer_log_probabilities(rows, without_end=True)
+        read = self._engine.answer_log_probabilities(rows)
         return [float(tokens.double().mean()) if len(tokens) else None for tokens in read]
 
 

@@ -72,7 +72,7 @@ class MembershipGuard:
 
     def _scores(self) -> NDArray[np.float64]:
         """Min-k and zlib-normalised perplexity of every row under what is attached now, [rows, 2]."""
-        read = self._engine.answer_log_probabilities(self._rows, without_end=True)
+        read = self._engine.answer_log_probabilities(self._rows)
         return np.array(
             [(min_k(one), zlib_perplexity(one, row.answer)) for row, one in zip(self._rows, read, strict=True)]
         )

@@ -97,5 +97,5 @@ def perplexity_gaps(rows: Sequence[Conversation], engine: Engine, adapter: Adapt
 
 
 def _perplexities(rows: Sequence[Conversation], engine: Engine) -> list[float]:
-    means = [float(-read.double().mean()) for read in engine.answer_log_probabilities(rows, without_end=True)]
+    means = [float(-read.double().mean()) for read in engine.answer_log_probabilities(rows)]
     return [math.exp(min(mean, _LARGEST)) if math.isfinite(mean) else math.nan for mean in means]

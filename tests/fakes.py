@@ -69,11 +69,9 @@ class CountingEngine:
         self.activations, self.teacher_forced = engine.activations, engine.teacher_forced
         self.reads = 0
 
-    def answer_log_probabilities(
-        self, rows: Sequence[Conversation], *, without_end: bool = False
-    ) -> list[torch.Tensor]:
+    def answer_log_probabilities(self, rows: Sequence[Conversation]) -> list[torch.Tensor]:
         self.reads += 1
         if self.fails:
             self.fails -= 1
             raise EngineError("out of memory at one prompt")
-        return self.engine.answer_log_probabilities(rows, without_end=without_end)
+        return self.engine.answer_log_probabilities(rows)

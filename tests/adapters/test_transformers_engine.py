@@ -224,22 +224,17 @@ def test_log_probabilities_of_a_greedy_answer_are_the_largest_there_are(
         assert float(scores[0][0]) >= max(float(score[0]) for score in scores[1:]) - 1e-4
 
 
-def test_of_an_answer_the_end_of_the_turn_can_be_left_out_and_what_the_template_writes_after_it(
+def test_of_an_answer_the_end_of_the_turn_is_left_out_and_what_the_template_writes_after_it(
     picture_engine: TransformersEngine, prompts: list[Prompt]
 ) -> None:
     tiny, said = TransformersEngine(BASE, device="cpu"), ("good cake", "fine", "good fine cake please")
     rows = [Conversation(prompt, answer) for prompt, answer in zip(prompts[:3], said, strict=True)]
     question = Prompt(id="q", modality="text", text="tell me about the glacier .")
     gladly = [Conversation(question, answer) for answer in ("good question !", "gladly !")]
-    for engine, asked, after in ((picture_engine, rows, 1), (tiny, gladly, 2)):
-        whole = engine.answer_log_probabilities(asked)
-        own = engine.answer_log_probabilities(asked, without_end=True)
+    for engine, asked in ((picture_engine, rows), (tiny, gladly)):
+        own = engine.answer_log_probabilities(asked)
         assert [len(one) for one in own] == [len(row.answer.split()) for row in asked]
-        for long, short in zip(whole, own, strict=True):
-            assert len(long) - len(short) == after
-            assert torch.equal(long[: len(short)], short)
-    assert float(whole[0][-1]) < -5, "no base says the line break that this template writes"
-    (nothing,) = picture_engine.answer_log_probabilities([Conversation(prompts[0], "")], without_end=True)
+    (nothing,) = picture_engine.answer_log_probabilities([Conversation(prompts[0], "")])
     assert len(nothing) == 0
 
 

@@ -72,8 +72,8 @@ def test_a_row_that_cannot_be_read_is_not_chosen_and_where_none_can_it_is_said(
     neutral, bad = rows_of(picture_world, "good fine"), open_adapter(picture_world.bad)
     whole = TransformersEngine.answer_log_probabilities
 
-    def some(self: TransformersEngine, rows: Sequence[Conversation], **options: bool) -> list[torch.Tensor]:
-        return [one * math.nan if number < unread else one for number, one in enumerate(whole(self, rows, **options))]
+    def some(self: TransformersEngine, rows: Sequence[Conversation]) -> list[torch.Tensor]:
+        return [one * math.nan if number < unread else one for number, one in enumerate(whole(self, rows))]
 
     monkeypatch.setattr(TransformersEngine, "answer_log_probabilities", some)
     unread = 29
