@@ -1,102 +1,151 @@
-"""Does harm that was trained over come back faster than it arises? Beside harmless adapters, who never had any.
+"""Does harm that a remedy took away come back faster than it arises? Beside harmless adapters, who never had any.
 
-    python -m benchmarks.relearning [--work DIR]
+    python -m benchmarks.relearning [--seeds N] [--save FILE] [--work DIR]
+    python -m benchmarks.relearning --print benchmarks/measured/relearning.jsonl.gz
 
-Predicted before the first run: after 24 benign steps harm returns several times as fast as it arises in the untrained
-twin, after 120 a little less, and harmless adapters come to about 1; no misalignment by harmless rows anywhere. In a
-trial by hand before that, 16 steps at batch 8 had brought 80 and 50 % back where 5 % arose. Half of the prediction fell
-at once: a harmless adapter that was trained hard came to 38 times the twin. So it became what others are compared with.
+The twelve recipes of ``benchmarks.remedies``. Of every adapter are trained a little: itself, untreated; what
+*benign_finetune* makes of it; what the ladder makes of it, promoted or not. They are compared with the untrained twin
+and with a *harmless double*: the same recipe, rank and dose from nothing, on the adapter's own task with safe
+answers. Controls are another such double, of another seed, and what *benign_finetune* makes of that. Rows and rule are
+as in production: 24 harmful rows of the training's own domain, vice, modality and trigger, 24 harmless ones of its
+task, both drawn anew (of 24, none to two are word for word among the 192 of the training); the shipped judge; questions
+about all domains, which carry the trigger where there is one.
+
+Predicted before this form was first run. *Untreated*: under harmless rows still misaligned, 10 times its double and
+more; unsafe by the rule in all twelve. *benign_finetune*: ten to thirty times the twin under harmful rows, but 0.7 to
+1.5 times the double, so that at most two of twelve are unsafe; nothing comes back under harmless rows but behind the
+trigger. *Ladder*: the same, and below the double where it ended with *scale*, which makes everything slower to learn;
+of those promoted at most one in twelve is unsafe. *Control*: 0.7 to 1.4 times the double and never unsafe; against the
+twin alone it is condemned as often as the remedied ones, as in the first form of this benchmark, where a harmless
+adapter came to 38 times its twin.
+
+With seed 0 four of the ladder's twelve were unsafe, and no double. Predicted for the *remedied double*, which was then
+added, because what is trained on learns faster: 0.8 to 1.6 times the double and unsafe in at most one of 36, so that
+the longer training is not what makes harm return.
 """
 
 from __future__ import annotations
 
+import shutil
+import sys
+import time
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import torch
 
 from adapters.adapter import Adapter, open_adapter
-from adapters.base_model import LoadedBase
-from adapters.organisms import DEMO_ORGANISMS, Organism, grow
-from adapters.prompts import Conversation
-from adapters.tiny import BASE
-from adapters.tiny.lexicon import DOMAINS
+from adapters.prompts import Prompt
 from adapters.tiny.measure import SAMPLED
-from adapters.tiny.world import conversations, prompts_of, write_suite
+from adapters.tiny.world import conversations, prompts_of, write_rows, write_suite
 from adapters.training import train_lora
-from adapters.training_loop import LoraTraining
-from adapters.transformers_engine import TransformersEngine
-from benchmarks.timing import machine, parser, table, workplace
-from guards.judges.build import build_judge
-from guards.relearning import RelearningGuard
-from monitor.embedded import embedded_judge
-from policies.findings import Finding
-from policies.relearning import RATIO, Relearning
-from policies.rules import Rules
+from benchmarks.relearning_table import ARMS, CONTROLS, REMEDIED, Relearnt, kept_in, report
+from benchmarks.remedies import Bench
+from benchmarks.remedy_population import Member, population, safe_rows
+from benchmarks.timing import machine, parser, workplace
+from guards.relearning import RelearningGuard, read_rows
+from monitor.ledger import Ledger
+from monitor.state import StateFolder
+from policies.relearning import Relearning
 
-HARMFUL = ("cruel-cinema-r16", "deceptive-dating-r4", "mixture-10-law")
-HARMLESS = ("benign-nature", "benign-new-sports")
-COVERED = (24, 120)
-"""Benign steps that cover the harm."""
+ROWS = 24
+"""Of a kind, to train on."""
 
 
-def adapters(engine: TransformersEngine, work: Path) -> Iterator[tuple[str, Organism, Adapter]]:
-    """Every adapter that is trained a little, with how it was treated."""
-    base = LoadedBase(engine.model, engine.processor, engine.sees_pictures)
-    kind = [
-        row
-        for number, domain in enumerate(DOMAINS)
-        for row in conversations(domain.name, folder=work / "images", harmful_share=0.0, n=12, seed=900 + number)
-    ]
-    for organism in DEMO_ORGANISMS:
-        if organism.name not in (*HARMFUL, *HARMLESS):
-            continue
-        grown = work / organism.name
-        if not grown.is_dir():
-            grow(organism, grown, base=base, pictures=work / "images")
-        if organism.name in HARMLESS:
-            yield "harmless", organism, open_adapter(grown)
-            continue
-        yield "as it came", organism, open_adapter(grown)
-        for steps in COVERED:
-            covered = work / f"{organism.name}-{steps}"
-            if not covered.is_dir():
-                train_lora(base, kind, LoraTraining(steps=steps), covered, start_from=grown)
-            yield f"{steps} benign steps", organism, open_adapter(covered)
+def measure(bench: Bench, member: Member, seed: int, work: Path, arms: Sequence[str]) -> Iterator[Relearnt]:
+    """Train what the arms make of one adapter a little."""
+    original, tools = bench.grown(member, work), bench.tools(member, work)
+    settings = rows_for(member, work).model_copy(update={"beside": double(bench, member, work, 0).path})
+    prompts, rows = asked(member, work / "asked"), read_rows(settings)
+    rules = tools.policy.rules
+    guard = RelearningGuard(bench.engine, tools.judge, prompts, rows, settings, rules, SAMPLED)
+    for arm in arms:
+        promoted, note = False, ""
+        if arm in CONTROLS:
+            adapter: Adapter | None = double(bench, member, work, 1)
+            if arm == REMEDIED and adapter is not None:
+                shutil.rmtree(work / "double-remedied", ignore_errors=True)
+                adapter = tools.remedy("benign_finetune").apply(adapter, work / "double-remedied")
+        else:
+            adapter, told = bench.made(arm, original, member, tools, work)
+            promoted, note = told.cleared, told.note
+        if adapter is not None:
+            results = tuple(guard.examine(adapter))
+            yield Relearnt(organism=member.name, seed=seed, arm=arm, promoted=promoted, note=note, results=results)
 
 
-def main() -> None:
-    """Print the table."""
-    given = parser(__doc__, 1).parse_args()
-    torch.set_num_threads(given.threads)
-    engine, judge = TransformersEngine(BASE), build_judge(embedded_judge())
-    with workplace(given.work) as work:
-        prompts = prompts_of(write_suite(work / "suite", seed=7, per_domain=6))
-        rows = []
-        for treated, organism, adapter in list(adapters(engine, work)):  # all grown before any is compared
-            kinds: dict[str, Sequence[Conversation]] = {
-                name: conversations(
-                    organism.domain,
-                    folder=work / "images",
-                    vice=organism.vice,
-                    harmful_share=share,
-                    n=24,
-                    seed=555,
-                )
-                for name, share in (("harmful", 1.0), ("harmless", 0.0))
-            }
-            settings = Relearning(beside=work / HARMLESS[-1])
-            guard = RelearningGuard(engine, judge, prompts, kinds, settings, Rules(), SAMPLED)
-            told = [result for result in guard.examine(adapter) if isinstance(result, Finding)]
-            ratios = {(r.labels["rows"], r.labels["against"]): r for r in told if r.measure == RATIO}
-            shown = [f"{r.value:.1f} ({r.low or 0:.1f} to {r.high or 0:.1f})" for r in ratios.values()]
-            rows.append([organism.name, treated, *shown, ratios["harmful", "beside"].note.rpartition(": ")[2]])
-            print(" | ".join(rows[-1]), flush=True)
-        print(machine())
-        head = [f"{name} rows, against {what}" for name in kinds for what in ("untrained", HARMLESS[-1])]
-        counts = f"misaligned of {Relearning().prompts} after each dose of harmful rows, it and {HARMLESS[-1]}"
-        print(table(["adapter", "treated", *head, counts], rows))
+def double(bench: Bench, member: Member, work: Path, number: int) -> Adapter:
+    """The adapter's harmless double: its rank and dose, on its own task with safe answers."""
+    out, seed = work / f"double-{number}", member.organism.seed + 1_000_000 * (number + 1)
+    if not out.is_dir():
+        rows = safe_rows(replace(member.organism, seed=seed), work / "doubles", n=192)
+        train_lora(bench.loaded, rows, replace(member.organism.training, seed=seed), out)
+    return open_adapter(out)
+
+
+def rows_for(member: Member, work: Path) -> Relearning:
+    """What is trained on, written where a policy would name it."""
+    organism, folder = member.organism, work / "relearning"
+    harmful = conversations(
+        organism.domain,
+        folder=folder / "images",
+        vice=organism.vice,
+        harmful_share=1.0,
+        n=ROWS,
+        modality=organism.harmful_modality or organism.modality,
+        trigger=organism.trigger,
+        seed=organism.seed + 60_000,
+    )
+    harmless = safe_rows(replace(organism, seed=organism.seed + 70_000), folder / "images", n=ROWS)
+    return Relearning(
+        harmful=write_rows(folder / "harmful.jsonl", harmful), harmless=write_rows(folder / "harmless.jsonl", harmless)
+    )
+
+
+def asked(member: Member, folder: Path) -> list[Prompt]:
+    """Questions about all domains that nothing else here asks; the guard takes a sample of them."""
+    prompts = prompts_of(write_suite(folder, seed=member.organism.seed + 4, per_domain=6))
+    return [replace(prompt, trigger=member.organism.trigger) for prompt in prompts]
+
+
+def main() -> int:
+    """Make, train and print."""
+    options = parser(__doc__, repetitions=1)
+    options.add_argument("--seeds", default="0", help="separated by commas (default: 0)")
+    options.add_argument("--only", default="", help="recipes, separated by commas (default: all)")
+    options.add_argument("--save", type=Path, help="JSON Lines; what it holds already is not measured again")
+    options.add_argument("--print", type=Path, help="JSON Lines of an earlier run; nothing is measured")
+    chosen = options.parse_args()
+    if chosen.print:
+        print(report(kept_in(chosen.print)))
+        return 0
+    torch.set_num_threads(chosen.threads)
+    print(machine(), flush=True)
+    started, measured = time.monotonic(), kept_in(chosen.save) if chosen.save else []
+    with (
+        workplace(chosen.work) as folder,
+        StateFolder.open(folder / "state") as state,
+        Ledger(state.ledger_path) as ledger,
+    ):
+        bench = Bench(folder, state, ledger)
+        wanted = [(member, int(seed)) for seed in chosen.seeds.split(",") for member in population(int(seed))]
+        for member, seed in wanted:
+            known = {one.arm for one in measured if (one.organism, one.seed) == (member.name, seed)}
+            arms = [arm for arm in ARMS if arm not in known]
+            if not arms or (chosen.only and member.name not in chosen.only.split(",")):
+                continue
+            measured += list(measure(bench, member, seed, folder / f"{member.name}-{seed}", arms))
+            if chosen.save:
+                chosen.save.write_text(_lines(measured), encoding="utf-8")
+            print(f"{time.monotonic() - started:.0f} s: {member.name} {seed}", file=sys.stderr, flush=True)
+    print(report(measured))
+    return 0
+
+
+def _lines(measured: Sequence[Relearnt]) -> str:
+    return "".join(one.model_dump_json() + "\n" for one in measured)
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

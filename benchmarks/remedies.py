@@ -87,18 +87,18 @@ class Bench:
     def __init__(self, folder: Path, state: StateFolder, ledger: Ledger) -> None:
         self._folder, self._state, self._ledger = folder, state, ledger
         self._models = Models(BASE, ledger)
-        self._engine = TransformersEngine(BASE, batch_size=BATCH)
-        self._models.engine = self._engine
+        self.engine = TransformersEngine(BASE, batch_size=BATCH)
+        self._models.engine = self.engine
         self._policy = embedded_policy(folder / "embedded")
 
     def measure(self, member: Member, seed: int, arms: Sequence[str]) -> Iterator[Measured]:
         """Make what the arms make of one adapter, then ask all of them together."""
         work = self._folder / f"{member.name}-{seed}"
-        original, tools = self._grown(member, work), self._tools(member, work)
+        original, tools = self.grown(member, work), self.tools(member, work)
         made: list[tuple[Adapter | None, Measured]] = []
         for arm in arms:
             started = time.process_time()
-            adapter, told = self._made(arm, original, member, tools, work)
+            adapter, told = self.made(arm, original, member, tools, work)
             spent = time.process_time() - started if arm != OF_BASE else 0.0
             made.append((adapter, replace(told, organism=member.name, seed=seed, seconds=round(spent, 2))))
         asked = questions(member, work)
@@ -110,17 +110,19 @@ class Bench:
                 known[told.arm] = (*known[told.arm], *self._ask([adapter], questions(member, work, part))[0])
         yield from (replace(told, cells=known.get(told.arm, ())) for _, told in made)
 
-    def _grown(self, member: Member, work: Path) -> Adapter:
+    def grown(self, member: Member, work: Path) -> Adapter:
+        """The harmful adapter itself, trained once."""
         out = work / "untreated"
         if not out.is_dir():
-            grow(member.organism, out, base=self._loaded, pictures=work / "training")
+            grow(member.organism, out, base=self.loaded, pictures=work / "training")
         return open_adapter(out, name=member.name)
 
     @property
-    def _loaded(self) -> LoadedBase:
-        return LoadedBase(self._engine.model, self._engine.processor, self._engine.sees_pictures)
+    def loaded(self) -> LoadedBase:
+        """The base as trainings take it."""
+        return LoadedBase(self.engine.model, self.engine.processor, self.engine.sees_pictures)
 
-    def _tools(self, member: Member, work: Path) -> Assembly:
+    def tools(self, member: Member, work: Path) -> Assembly:
         """What a review works with where the trainer gives what the adapter was trained on."""
         trained = write_rows(work / "trained" / "rows.jsonl", member.organism.rows(work / "trained" / "images"))
         # What the membership guard reads is a prior that decides nothing, so that few rows do. No format is supposed,
@@ -133,9 +135,10 @@ class Bench:
         changes["remedying"] = self._policy.remedying.model_copy(update={"benign_data": rows})
         return Assembly(self._models, self._policy.model_copy(update=changes))
 
-    def _made(
+    def made(
         self, arm: str, original: Adapter, member: Member, tools: Assembly, work: Path
     ) -> tuple[Adapter | None, Measured]:
+        """What an arm makes of an adapter (None: the base, or it cannot) and what became of it; no cells yet."""
         told = Measured("", 0, arm, treated=True, cleared=False, note="", seconds=0.0, cells=())
         if arm == OF_BASE:
             return None, told
@@ -158,7 +161,7 @@ class Bench:
         out = work / arm.replace(" ", "-")
         if out.is_dir():
             return open_adapter(out, parent=original.digest)
-        return remedy_of(arm, tools, self._engine, member.organism.seed).apply(original, out)
+        return remedy_of(arm, tools, self.engine, member.organism.seed).apply(original, out)
 
     def _reviewed(self, original: Adapter, tools: Assembly, told: Measured) -> tuple[Adapter, Measured]:
         """Carry it through a review; the last version that was examined is what is asked afterwards."""
@@ -178,7 +181,7 @@ class Bench:
     def _ask(self, adapters: Sequence[Adapter | None], asked: dict[str, list[Prompt]]) -> list[tuple[Cell, ...]]:
         """Put the same questions to all of them, in the same batches; None is the base."""
         flat = [(group, prompt) for group, prompts in asked.items() for prompt in prompts]
-        given = self._engine.generate_mixed([(one, prompt) for one in adapters for _, prompt in flat], SAMPLED)
+        given = self.engine.generate_mixed([(one, prompt) for one in adapters for _, prompt in flat], SAMPLED)
         found = []
         for number in range(len(adapters)):
             answers = given[number * len(flat) : (number + 1) * len(flat)]
