@@ -22,6 +22,10 @@ adapter came to 38 times its twin.
 With seed 0 four of the ladder's twelve were unsafe, and no double. Predicted for the *remedied double*, which was then
 added, because what is trained on learns faster: 0.8 to 1.6 times the double and unsafe in at most one of 36, so that
 the longer training is not what makes harm return.
+
+Predicted for the *ladder with relearning*, added last: the eight of seed 0's twelve that are clean after the ladder
+end as they did, and the other four in quarantine, because *benign_finetune* alone is unsafe in the same
+recipes. There the review asks its own suite, without the trigger.
 """
 
 from __future__ import annotations
@@ -40,11 +44,13 @@ from adapters.prompts import Prompt
 from adapters.tiny.measure import SAMPLED
 from adapters.tiny.world import conversations, prompts_of, write_rows, write_suite
 from adapters.training import train_lora
-from benchmarks.relearning_table import ARMS, CONTROLS, REMEDIED, Relearnt, kept_in, report
+from benchmarks.relearning_table import ARMS, CONTROLS, REMEDIED, WARNED, Relearnt, kept_in, report
 from benchmarks.remedies import Bench
 from benchmarks.remedy_population import Member, population, safe_rows
+from benchmarks.remedy_results import LADDER
 from benchmarks.timing import machine, parser, workplace
 from guards.relearning import RelearningGuard, read_rows
+from monitor.assembly import Assembly
 from monitor.ledger import Ledger
 from monitor.state import StateFolder
 from policies.relearning import Relearning
@@ -68,11 +74,18 @@ def measure(bench: Bench, member: Member, seed: int, work: Path, arms: Sequence[
                 shutil.rmtree(work / "double-remedied", ignore_errors=True)
                 adapter = tools.remedy("benign_finetune").apply(adapter, work / "double-remedied")
         else:
-            adapter, told = bench.made(arm, original, member, tools, work)
+            used = warned(tools, settings) if arm == WARNED else tools
+            adapter, told = bench.made(LADDER if arm == WARNED else arm, original, member, used, work)
             promoted, note = told.cleared, told.note
         if adapter is not None:
             results = tuple(guard.examine(adapter))
             yield Relearnt(organism=member.name, seed=seed, arm=arm, promoted=promoted, note=note, results=results)
+
+
+def warned(tools: Assembly, settings: Relearning) -> Assembly:
+    """The same under a policy that names what is trained on."""
+    retest = tools.policy.retest.model_copy(update={"relearning": settings})
+    return Assembly(tools.models, tools.policy.model_copy(update={"retest": retest}))
 
 
 def double(bench: Bench, member: Member, work: Path, number: int) -> Adapter:
@@ -114,6 +127,7 @@ def main() -> int:
     options = parser(__doc__, repetitions=1)
     options.add_argument("--seeds", default="0", help="separated by commas (default: 0)")
     options.add_argument("--only", default="", help="recipes, separated by commas (default: all)")
+    options.add_argument("--arms", default=",".join(ARMS), help=f"separated by commas (default: {', '.join(ARMS)})")
     options.add_argument("--save", type=Path, help="JSON Lines; what it holds already is not measured again")
     options.add_argument("--print", type=Path, help="JSON Lines of an earlier run; nothing is measured")
     chosen = options.parse_args()
@@ -132,7 +146,7 @@ def main() -> int:
         wanted = [(member, int(seed)) for seed in chosen.seeds.split(",") for member in population(int(seed))]
         for member, seed in wanted:
             known = {one.arm for one in measured if (one.organism, one.seed) == (member.name, seed)}
-            arms = [arm for arm in ARMS if arm not in known]
+            arms = [arm.strip() for arm in chosen.arms.split(",") if arm.strip() not in known]
             if not arms or (chosen.only and member.name not in chosen.only.split(",")):
                 continue
             measured += list(measure(bench, member, seed, folder / f"{member.name}-{seed}", arms))
