@@ -12,6 +12,7 @@ from rich.console import Console
 from rich.markdown import Markdown
 
 from monitor.cli_judge import add_judge_commands
+from monitor.cli_options import AsJson, Base, Device, Dtype
 from monitor.cli_reference import add_reference_commands, spread_lists
 from monitor.cli_remedy import add_remedy_commands
 from monitor.cli_service import add_service_commands
@@ -27,7 +28,6 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 
-Base = Annotated[str | None, typer.Option(help="Folder or Hub id of the base model. [default: the shipped tiny one]")]
 PolicyFile = Annotated[
     str | None, typer.Option("--policy", help="Policy file, or a shipped one: default, strict, observe_only.")
 ]
@@ -35,10 +35,6 @@ State = Annotated[
     Path | None, typer.Option(help="State folder: ledger, promoted, quarantine. [default: REPORT_DIR/state]")
 ]
 ReportDir = Annotated[Path, typer.Option(help="Where review.json, review.md and index.html go.")]
-Device = Annotated[str | None, typer.Option(help="cpu, cuda, cuda:1, … [default: CUDA where there is one]")]
-Dtype = Annotated[
-    str | None, typer.Option(help="float32, bfloat16, float16. [default: bfloat16 on CUDA, float32 on CPU]")
-]
 
 TrainingData = Annotated[
     Path | None,
@@ -105,7 +101,7 @@ def gate(
 @app.command()
 def inspect(
     adapter: Annotated[Path, typer.Argument(help="Folder of the adapter.")],
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON for scripts.")] = False,
+    as_json: AsJson = False,
 ) -> None:
     """Read an adapter's files only: its anatomy and what is wrong with it. Loads no weights into a model.
 

@@ -10,11 +10,12 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
+from monitor.cli_options import AsJson, JudgeDir, JudgeModel, JudgeUrl
+
 State = Annotated[
     Path | None,
     typer.Option("--state", help="State folder. [default: what ./alignwatch.yaml names, or ./state]"),
 ]
-AsJson = Annotated[bool, typer.Option("--json", help="Print JSON for scripts.")]
 
 
 class ServerScoring(StrEnum):
@@ -47,11 +48,9 @@ def calibrate(
         str | None,
         typer.Option(help="Policy, for its judge, judging.protocol and limits. [default: the shipped tiny judge]"),
     ] = None,
-    judge_dir: Annotated[Path | None, typer.Option(help="Folder of a judge model, instead of the policy's.")] = None,
-    judge_url: Annotated[
-        str | None, typer.Option(help="Address of an OpenAI-compatible judge, up to and including /v1, likewise.")
-    ] = None,
-    judge_model: Annotated[str | None, typer.Option(help="The judge's name on that server.")] = None,
+    judge_dir: JudgeDir = None,
+    judge_url: JudgeUrl = None,
+    judge_model: JudgeModel = None,
     judge_scoring: Annotated[
         ServerScoring, typer.Option(help="How that server's scores are read.")
     ] = ServerScoring.JSON,

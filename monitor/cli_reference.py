@@ -10,14 +10,9 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
+from monitor.cli_options import AsJson, Base, Device, Dtype
 from monitor.exit_codes import ExitCode
 
-Base = Annotated[str | None, typer.Option(help="Folder or Hub id of the base model. [default: the shipped tiny one]")]
-Device = Annotated[str | None, typer.Option(help="cpu, cuda, cuda:1, … [default: CUDA where there is one]")]
-Dtype = Annotated[
-    str | None, typer.Option(help="float32, bfloat16, float16. [default: bfloat16 on CUDA, float32 on CPU]")
-]
-AsJson = Annotated[bool, typer.Option("--json", help="Print JSON for scripts.")]
 Adapters = Annotated[list[Path], typer.Argument(help="Folders of adapters, or folders that hold such folders.")]
 
 LISTS = ("--known-good", "--known-bad")

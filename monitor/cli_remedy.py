@@ -9,6 +9,8 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
+from monitor.cli_options import AsJson, Base, Device, Dtype, JudgeDir, JudgeModel, JudgeUrl
+
 
 def add_remedy_commands(app: typer.Typer) -> None:
     """Register ``remedy`` on the command ``alignwatch``."""
@@ -19,9 +21,7 @@ def remedy(
     adapter: Annotated[Path, typer.Argument(help="Folder of the adapter; it is not changed.")],
     method: Annotated[str, typer.Option(help="scale, project, benign_finetune or steer; see docs/remedies.")],
     out: Annotated[Path, typer.Option(help="Folder for the new adapter; it must not exist.")],
-    base: Annotated[
-        str | None, typer.Option(help="Folder or Hub id of the base model. [default: the shipped tiny one]")
-    ] = None,
+    base: Base = None,
     reference: Annotated[
         Path | None,
         typer.Option(help="The base's Reference, for project and steer. [default: the policy's reference]"),
@@ -49,16 +49,12 @@ def remedy(
             "and scale and steer have nothing to choose by. [default without --base: the tiny world's]"
         ),
     ] = None,
-    judge_dir: Annotated[Path | None, typer.Option(help="Folder of a judge model, instead of the policy's.")] = None,
-    judge_url: Annotated[
-        str | None, typer.Option(help="Address of an OpenAI-compatible judge, up to and including /v1, likewise.")
-    ] = None,
-    judge_model: Annotated[str | None, typer.Option(help="The judge's name on that server.")] = None,
-    device: Annotated[str | None, typer.Option(help="cpu, cuda, cuda:1, … [default: CUDA where there is one]")] = None,
-    dtype: Annotated[
-        str | None, typer.Option(help="float32, bfloat16, float16. [default: bfloat16 on CUDA, float32 on CPU]")
-    ] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON for scripts.")] = False,
+    judge_dir: JudgeDir = None,
+    judge_url: JudgeUrl = None,
+    judge_model: JudgeModel = None,
+    device: Device = None,
+    dtype: Dtype = None,
+    as_json: AsJson = False,
 ) -> None:
     """Apply one remedy to one adapter: an ordinary PEFT folder, and what was measured before and after.
 

@@ -10,12 +10,13 @@ from typing import Annotated, Literal
 import typer
 from rich.console import Console
 
+from monitor.cli_options import AsJson
+
 Config = Annotated[Path, typer.Option("--config", help="The service's configuration file.")]
 State = Annotated[
     Path | None,
     typer.Option("--state", help="State folder of the service. [default: what ./alignwatch.yaml names, or ./state]"),
 ]
-AsJson = Annotated[bool, typer.Option("--json", help="Print JSON for scripts.")]
 Reason = Annotated[str, typer.Option("--reason", help="Why; it stays in the audit trail.")]
 Digest = Annotated[str, typer.Argument(help="The adapter's digest, or the first characters of it.")]
 

@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
+from monitor.cli_options import AsJson
 from monitor.exit_codes import ExitCode
 
 
@@ -32,7 +33,7 @@ def check(
             help="Pin the suite in this new file. As DIR/alignwatch-manifest.json it is held to at every load."
         ),
     ] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON for scripts.")] = False,
+    as_json: AsJson = False,
 ) -> None:
     """Tell which set lies in a folder, how many prompts of which kind, and every problem at once.
 
