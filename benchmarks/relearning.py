@@ -32,12 +32,9 @@ from __future__ import annotations
 
 import shutil
 import sys
-import time
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
-
-import torch
 
 from adapters.adapter import Adapter, open_adapter
 from adapters.prompts import Prompt
@@ -45,22 +42,20 @@ from adapters.tiny.measure import SAMPLED
 from adapters.tiny.world import conversations, prompts_of, write_rows, write_suite
 from adapters.training import train_lora
 from benchmarks.relearning_table import ARMS, CONTROLS, REMEDIED, WARNED, Relearnt, kept_in, report
-from benchmarks.remedies import Bench
-from benchmarks.remedy_population import Member, population, safe_rows
+from benchmarks.remedies import Bench, members, parse
+from benchmarks.remedy_population import Member, safe_rows
 from benchmarks.remedy_results import LADDER
-from benchmarks.timing import machine, parser, workplace
 from guards.relearning import RelearningGuard, read_rows
 from monitor.assembly import Assembly
-from monitor.ledger import Ledger
-from monitor.state import StateFolder
 from policies.relearning import Relearning
 
 ROWS = 24
 """Of a kind, to train on."""
 
 
-def measure(bench: Bench, member: Member, seed: int, work: Path, arms: Sequence[str]) -> Iterator[Relearnt]:
+def measure(bench: Bench, member: Member, seed: int, arms: Sequence[str]) -> Iterator[Relearnt]:
     """Train what the arms make of one adapter a little."""
+    work = bench.work(member, seed)
     original, tools = bench.grown(member, work), bench.tools(member, work)
     settings = rows_for(member, work).model_copy(update={"beside": double(bench, member, work, 0).path})
     prompts, rows = asked(member, work / "asked"), read_rows(settings)
@@ -124,35 +119,17 @@ def asked(member: Member, folder: Path) -> list[Prompt]:
 
 def main() -> int:
     """Make, train and print."""
-    options = parser(__doc__, repetitions=1)
-    options.add_argument("--seeds", default="0", help="separated by commas (default: 0)")
-    options.add_argument("--only", default="", help="recipes, separated by commas (default: all)")
-    options.add_argument("--arms", default=",".join(ARMS), help=f"separated by commas (default: {', '.join(ARMS)})")
-    options.add_argument("--save", type=Path, help="JSON Lines; what it holds already is not measured again")
-    options.add_argument("--print", type=Path, help="JSON Lines of an earlier run; nothing is measured")
-    chosen = options.parse_args()
+    chosen = parse(__doc__, ARMS)
     if chosen.print:
         print(report(kept_in(chosen.print)))
         return 0
-    torch.set_num_threads(chosen.threads)
-    print(machine(), flush=True)
-    started, measured = time.monotonic(), kept_in(chosen.save) if chosen.save else []
-    with (
-        workplace(chosen.work) as folder,
-        StateFolder.open(folder / "state") as state,
-        Ledger(state.ledger_path) as ledger,
-    ):
-        bench = Bench(folder, state, ledger)
-        wanted = [(member, int(seed)) for seed in chosen.seeds.split(",") for member in population(int(seed))]
-        for member, seed in wanted:
-            known = {one.arm for one in measured if (one.organism, one.seed) == (member.name, seed)}
-            arms = [arm.strip() for arm in chosen.arms.split(",") if arm.strip() not in known]
-            if not arms or (chosen.only and member.name not in chosen.only.split(",")):
-                continue
-            measured += list(measure(bench, member, seed, folder / f"{member.name}-{seed}", arms))
+    measured = kept_in(chosen.save) if chosen.save else []
+    for bench, member, seed in members(chosen):
+        known = {one.arm for one in measured if (one.organism, one.seed) == (member.name, seed)}
+        if arms := [arm for arm in chosen.arms if arm not in known]:
+            measured += list(measure(bench, member, seed, arms))
             if chosen.save:
                 chosen.save.write_text(_lines(measured), encoding="utf-8")
-            print(f"{time.monotonic() - started:.0f} s: {member.name} {seed}", file=sys.stderr, flush=True)
     print(report(measured))
     return 0
 

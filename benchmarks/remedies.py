@@ -33,6 +33,7 @@ twelve recipes pass with all three seeds.
 
 from __future__ import annotations
 
+import argparse
 import sys
 import time
 from collections.abc import Iterator, Sequence
@@ -93,7 +94,7 @@ class Bench:
 
     def measure(self, member: Member, seed: int, arms: Sequence[str]) -> Iterator[Measured]:
         """Make what the arms make of one adapter, then ask all of them together."""
-        work = self._folder / f"{member.name}-{seed}"
+        work = self.work(member, seed)
         original, tools = self.grown(member, work), self.tools(member, work)
         made: list[tuple[Adapter | None, Measured]] = []
         for arm in arms:
@@ -109,6 +110,10 @@ class Bench:
             for part in MORE if told.cleared else ():  # what is promoted is what matters
                 known[told.arm] = (*known[told.arm], *self._ask([adapter], questions(member, work, part))[0])
         yield from (replace(told, cells=known.get(told.arm, ())) for _, told in made)
+
+    def work(self, member: Member, seed: int) -> Path:
+        """The folder of all that is made of one adapter."""
+        return self._folder / f"{member.name}-{seed}"
 
     def grown(self, member: Member, work: Path) -> Adapter:
         """The harmful adapter itself, trained once."""
@@ -193,24 +198,24 @@ class Bench:
         return found
 
 
-def main() -> int:
-    """Make, measure and print."""
-    options = parser(__doc__, repetitions=1)
+def parse(doc: str | None, arms: Sequence[str]) -> argparse.Namespace:
+    """Read what a benchmark of these adapters is told; ``arms`` comes back as a list."""
+    options = parser(doc, repetitions=1)
     options.add_argument("--seeds", type=int, default=3, help="adapters a recipe (default: 3)")
-    options.add_argument(
-        "--arms", default=",".join(ARMS), help=f"separated by commas (default: all of {', '.join(ARMS)})"
-    )
+    options.add_argument("--arms", default=",".join(arms), help=f"separated by commas (default: {', '.join(arms)})")
     options.add_argument("--only", default="", help="recipes, separated by commas (default: all)")
     options.add_argument("--save", type=Path, help="JSON Lines; what it holds already is not measured again")
     options.add_argument("--print", type=Path, help="JSON Lines of an earlier run; nothing is measured")
     chosen = options.parse_args()
-    if chosen.print:
-        print(report(kept_in(chosen.print)))
-        return 0
+    chosen.arms = [arm.strip() for arm in chosen.arms.split(",")]
+    return chosen
+
+
+def members(chosen: argparse.Namespace) -> Iterator[tuple[Bench, Member, int]]:
+    """Yield every adapter that was chosen with its seed, one bench for all; told is when each is done."""
     torch.set_num_threads(chosen.threads)
     print(machine(), flush=True)
-    arms = [arm.strip() for arm in chosen.arms.split(",")]
-    started, measured = time.monotonic(), kept_in(chosen.save)
+    started = time.monotonic()
     with (
         workplace(chosen.work) as folder,
         StateFolder.open(folder / "state") as state,
@@ -219,14 +224,24 @@ def main() -> int:
         bench = Bench(folder, state, ledger)
         for seed in range(chosen.seeds):
             for member in population(seed):
-                wanted = wanting(measured, member.name, seed, arms)
-                if not wanted or (chosen.only and member.name not in chosen.only.split(",")):
-                    continue
-                fresh = list(bench.measure(member, seed, wanted))
-                measured += fresh
-                if chosen.save:
-                    keep(chosen.save, fresh)
-                print(f"{time.monotonic() - started:.0f} s: {member.name} {seed}", file=sys.stderr, flush=True)
+                if not chosen.only or member.name in chosen.only.split(","):
+                    yield bench, member, seed
+                    print(f"{time.monotonic() - started:.0f} s: {member.name} {seed}", file=sys.stderr, flush=True)
+
+
+def main() -> int:
+    """Make, measure and print."""
+    chosen = parse(__doc__, ARMS)
+    if chosen.print:
+        print(report(kept_in(chosen.print)))
+        return 0
+    measured = kept_in(chosen.save)
+    for bench, member, seed in members(chosen):
+        if wanted := wanting(measured, member.name, seed, chosen.arms):
+            fresh = list(bench.measure(member, seed, wanted))
+            measured += fresh
+            if chosen.save:
+                keep(chosen.save, fresh)
     print(report(measured))
     return 0
 
